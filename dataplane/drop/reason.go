@@ -1,0 +1,115 @@
+package drop
+
+import "fmt"
+
+// Reason says why a packet was dropped, or Pass. The numbers are not stable
+// between versions; the names are, because `holdfast drops` and its JSON print them.
+type Reason uint8
+
+// The reasons, grouped by the stage of the path that names them.
+const (
+	Unset Reason = iota // no stage decided: a defect, dropped and counted
+	Pass                // goes on to the next stage; never counted as a drop
+
+	// Decode (BEHAVIOUR A, M).
+	FrameTruncated    // shorter than an Ethernet header, or than its IP header says
+	NotForThisMAC     // unicast to another station, flooded by the switch
+	EtherTypeUnknown  // neither IPv4, IPv6 nor ARP (A9)
+	VLANUnexpected    // an 802.1Q tag on an untagged port (A9)
+	IPv4HeaderInvalid // version, IHL or total length (A1)
+	IPv4BadChecksum   // header checksum (A1)
+	IPv4SourceRoute   // LSRR or SSRR option (A8)
+	IPv6HeaderInvalid // version or payload length (A1)
+	IPv6ChainInvalid  // extension header chain truncated, too long or out of order (M1-M3)
+	IPv6RoutingType0  // RFC 5095 (A8)
+	Fragment          // fragments are not followed yet (K)
+	TCPTruncated      // data offset < 5 or past the packet (A3)
+	TCPFlagsInvalid   // a set that BEHAVIOUR A6 does not allow
+	UDPTruncated      // length < 8 or past the payload (A3)
+	UDPNoChecksum     // zero checksum over IPv6 (A5, RFC 8200 section 8.1)
+	ICMPTruncated     // shorter than 8 bytes (A3)
+	AddressInvalid    // source equals destination, or an address that cannot be a source (A8)
+	LinkLocal         // link-local addresses are never forwarded (A10)
+	Multicast         // multicast and broadcast are not forwarded (A10)
+
+	// Connection tracking (BEHAVIOUR B-G).
+	TCPNoConnection    // a segment without a connection that cannot open one (B2)
+	TCPStateInvalid    // the state table says invalid (1.1)
+	TCPBeyondWindow    // sequence past what the receiver allowed (1.2, I)
+	TCPAckUnseen       // acknowledges data never sent (1.2, III)
+	TCPResetInvalid    // reset outside what RFC 5961 allows (D1)
+	ICMPNoRequest      // a reply that nobody asked for (G4)
+	ICMPErrorUnmatched // an error that quotes no known connection (H5)
+	ICMPTypeUntracked  // an ICMP type that creates no pseudo-connection
+	TableFull          // the hard limit of connections (O2)
+	TupleClash         // no free translation after the bounded search (I12)
+
+	// Admit: the first packet.
+	RuleBlock     // a block rule, or the default
+	RuleReject    // a reject rule; an answer was sent
+	NATExhausted  // every port of the external address is taken (I9)
+	NoRoute       // no route to the destination (L2)
+	SourceInvalid // the source is reached through another port (anti-spoof)
+
+	// Forwarding (BEHAVIOUR L).
+	TTLExceeded        // TTL or hop limit 1; an error was sent where allowed (L1)
+	TTLExceededQuiet   // the same, but no error may be sent (rate, multicast, error)
+	NeighborUnresolved // waiting for ARP or ND
+	TooBig             // longer than the egress port's MTU
+	SameTuple          // hairpin to itself
+
+	// Packets for the node itself (BEHAVIOUR L8).
+	ToSelf        // to one of the node's addresses, and not let in
+	FromSelf      // made by the kernel, and not let out
+	TapFull       // the kernel does not take frames fast enough
+	TapUnanswered // kernel face not open
+
+	// The gate.
+	Mute        // this node does not hold the right to transmit
+	LeaseLapsed // it held it, and the lease ran out before the kick
+
+	// Transmission.
+	TxRingFull   // the port takes no more frames
+	NoFreeFrame  // the UMEM has no frame for a packet of our own
+	PortDown     // the port lost its carrier
+	WorkerPanic  // contained: the packet that made a worker panic
+	reasonsCount // how many there are
+)
+
+var reasonNames = [reasonsCount]string{
+	Unset: "unset", Pass: "pass",
+	FrameTruncated: "frame-truncated", NotForThisMAC: "not-for-this-mac", EtherTypeUnknown: "ethertype-unknown",
+	VLANUnexpected: "vlan-unexpected", IPv4HeaderInvalid: "ipv4-header-invalid", IPv4BadChecksum: "ipv4-bad-checksum",
+	IPv4SourceRoute: "ipv4-source-route", IPv6HeaderInvalid: "ipv6-header-invalid", IPv6ChainInvalid: "ipv6-chain-invalid",
+	IPv6RoutingType0: "ipv6-routing-type-0", Fragment: "fragment", TCPTruncated: "tcp-truncated",
+	TCPFlagsInvalid: "tcp-flags-invalid", UDPTruncated: "udp-truncated", UDPNoChecksum: "udp-no-checksum",
+	ICMPTruncated: "icmp-truncated", AddressInvalid: "address-invalid", LinkLocal: "link-local", Multicast: "multicast",
+	TCPNoConnection: "tcp-no-connection", TCPStateInvalid: "tcp-state-invalid", TCPBeyondWindow: "tcp-beyond-window",
+	TCPAckUnseen: "tcp-ack-unseen", TCPResetInvalid: "tcp-reset-invalid", ICMPNoRequest: "icmp-no-request",
+	ICMPErrorUnmatched: "icmp-error-unmatched", ICMPTypeUntracked: "icmp-type-untracked", TableFull: "table-full",
+	TupleClash: "tuple-clash", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
+	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",
+	NeighborUnresolved: "neighbor-unresolved", TooBig: "too-big", SameTuple: "same-tuple",
+	ToSelf: "to-self", FromSelf: "from-self", TapFull: "tap-full", TapUnanswered: "tap-unanswered",
+	Mute: "mute", LeaseLapsed: "lease-lapsed", TxRingFull: "tx-ring-full", NoFreeFrame: "no-free-frame",
+	PortDown: "port-down", WorkerPanic: "worker-panic",
+}
+
+// String returns the name that `holdfast drops` prints.
+func (r Reason) String() string {
+	if r < reasonsCount {
+		return reasonNames[r]
+	}
+	return fmt.Sprintf("reason-%d", uint8(r))
+}
+
+// Reasons returns every reason a packet can die of, in the order of the path.
+func Reasons() []Reason {
+	all := make([]Reason, 0, reasonsCount-2)
+	for r := Unset; r < reasonsCount; r++ {
+		if r != Pass {
+			all = append(all, r)
+		}
+	}
+	return all
+}
