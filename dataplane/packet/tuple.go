@@ -1,7 +1,5 @@
 package packet
 
-import "net/netip"
-
 // PortID numbers a logical port (lan, wan, ...) of the firewall, 0 to 63. Nodes of a
 // cluster agree on the numbers because they are the ranks of the sorted port names
 // of the policy, which is the same on every node.
@@ -25,24 +23,6 @@ const (
 	UDPLite Proto = 136
 )
 
-// Addr is an IP address in one 16-byte form: IPv6 as it is, IPv4 mapped as
-// ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2). The family matters only to decode and rewrite.
-type Addr [16]byte
-
-// AddrFrom converts a, of either family, without its zone.
-func AddrFrom(a netip.Addr) Addr { return a.As16() }
-
-// Netip returns the address in the standard library's form, IPv4 unmapped.
-func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
-
-// Is4 reports whether a holds an IPv4 address.
-func (a *Addr) Is4() bool {
-	return *(*[12]byte)(a[:12]) == [12]byte{10: 0xff, 11: 0xff}
-}
-
-// String returns the usual text form.
-func (a Addr) String() string { return a.Netip().String() }
-
 // Tuple names one direction of a connection. It is a comparable value and the key of
 // the connection table.
 //
@@ -62,14 +42,19 @@ type Tuple struct {
 	_                uint8
 }
 
-// ICMP query types that have an answer (RFC 792, RFC 950, RFC 4443).
+// ICMP query types that have an answer (RFC 792, RFC 950, RFC 4443). A message of one
+// of these types carries an identifier.
 const (
-	ICMPEchoReply        = 0
-	ICMPEchoRequest      = 8
-	ICMPTimestampRequest = 13
-	ICMPTimestampReply   = 14
-	ICMPv6EchoRequest    = 128
-	ICMPv6EchoReply      = 129
+	ICMPEchoReply          = 0
+	ICMPEchoRequest        = 8
+	ICMPTimestampRequest   = 13
+	ICMPTimestampReply     = 14
+	ICMPInformationRequest = 15
+	ICMPInformationReply   = 16
+	ICMPAddressMaskRequest = 17
+	ICMPAddressMaskReply   = 18
+	ICMPv6EchoRequest      = 128
+	ICMPv6EchoReply        = 129
 )
 
 // Reply returns the tuple of the packets that answer t where nothing is translated.
@@ -86,14 +71,12 @@ func (t Tuple) Reply() Tuple {
 	return r
 }
 
-// icmpCounterpart returns the type that answers typ, or that typ answers.
+// icmpCounterpart returns the type that answers typ, or that typ answers. A type that
+// is no query maps to itself.
 func icmpCounterpart(proto Proto, typ uint8) uint8 {
 	if proto == ICMPv6 {
-		switch typ {
-		case ICMPv6EchoRequest:
-			return ICMPv6EchoReply
-		case ICMPv6EchoReply:
-			return ICMPv6EchoRequest
+		if typ == ICMPv6EchoRequest || typ == ICMPv6EchoReply {
+			return typ ^ 1
 		}
 		return typ
 	}
@@ -102,13 +85,45 @@ func icmpCounterpart(proto Proto, typ uint8) uint8 {
 		return ICMPEchoReply
 	case ICMPEchoReply:
 		return ICMPEchoRequest
-	case ICMPTimestampRequest:
-		return ICMPTimestampReply
-	case ICMPTimestampReply:
-		return ICMPTimestampRequest
+	case ICMPTimestampRequest, ICMPInformationRequest, ICMPAddressMaskRequest:
+		return typ + 1
+	case ICMPTimestampReply, ICMPInformationReply, ICMPAddressMaskReply:
+		return typ - 1
 	}
 	return typ
 }
 
-// MAC is an Ethernet address.
-type MAC [6]byte
+// isICMPQuery reports whether a message of type typ carries an identifier.
+func isICMPQuery(proto Proto, typ uint8) bool { return icmpCounterpart(proto, typ) != typ }
+
+// isICMPError reports whether typ is an error message, or a redirect, which counts as one:
+// no error may be sent about it (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
+func isICMPError(proto Proto, typ uint8) bool {
+	if proto == ICMPv6 {
+		return typ < ICMPv6EchoRequest || typ == icmpv6Redirect
+	}
+	switch typ {
+	case icmpUnreachable, icmpSourceQuench, icmpRedirect, icmpTimeExceeded, icmpParameterProblem:
+		return true
+	}
+	return false
+}
+
+// The other ICMP types that this package acts on.
+const (
+	icmpUnreachable      = 3
+	icmpSourceQuench     = 4
+	icmpRedirect         = 5
+	icmpTimeExceeded     = 11
+	icmpParameterProblem = 12
+
+	icmpv6Unreachable           = 1
+	icmpv6PacketTooBig          = 2
+	icmpv6TimeExceeded          = 3
+	icmpv6ListenerQuery         = 130 // to 132, listener done: MLD, RFC 2710
+	icmpv6ListenerDone          = 132
+	icmpv6RouterSolicitation    = 133 // to 137, redirect: ND, RFC 4861
+	icmpv6NeighborAdvertisement = 136
+	icmpv6Redirect              = 137
+	icmpv6ListenerReport2       = 143 // MLDv2, RFC 3810
+)

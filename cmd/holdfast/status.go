@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/cmd/internal/api"
+)
+
+func newStatus(c *common) *cobra.Command {
+	var history bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Role, peers, replication, ports: the state of this node on one screen",
+		Long: `Prints the role of this node, what it knows of its peers, how far replication has
+come and how its ports are driven. Exit status 1 means degraded: the last lines say
+why.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := c.client().Status(cmd.Context(), history)
+			if err != nil {
+				return err
+			}
+			if err := c.print(cmd.OutOrStdout(), s, func(w io.Writer) { printStatus(w, &s) }); err != nil {
+				return err
+			}
+			if len(s.Degraded) > 0 {
+				return errSilent
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&history, "history", false, "also print every decision about roles, with its cause")
+	return cmd
+}
+
+// printStatus writes the screen that somebody reads at three in the morning: what this
+// node is first, what is wrong last.
+func printStatus(w io.Writer, s *api.Status) {
+	fmt.Fprintf(w, "%s  holdfast %s, up %s\n\n", s.Node, s.Version, time.Since(s.Started).Round(time.Second))
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, g := range s.Groups {
+		ready := "ready"
+		if !g.Ready {
+			ready = "NOT READY: " + g.NotReady
+		}
+		active := g.Active
+		if active == "" {
+			active = "nobody"
+		}
+		fmt.Fprintf(t, "group %s\t%s\tterm %d\tactive: %s\t%s\n", g.Name, strings.ToUpper(g.Role), g.Term, active, ready)
+	}
+	for _, p := range s.Peers {
+		heard := "never heard"
+		if p.Heard >= 0 {
+			heard = fmt.Sprintf("heard %.0f ms ago", p.Heard*1e3)
+		}
+		fmt.Fprintf(t, "peer %s\t%s\t%s\tsession %s\t%d behind, %d unconfirmed\n", p.Name, p.Role, heard, p.Session, p.Behind, p.Unacked)
+	}
+	for _, p := range s.Ports {
+		carrier := "up"
+		if !p.Carrier {
+			carrier = "NO CARRIER"
+		}
+		fmt.Fprintf(t, "port %s\t%s\t%s\t%s, %d queues\tin %d, out %d packets\n", p.Name, p.Device, carrier, p.Mode, p.Queues, p.Received.Packets, p.Sent.Packets)
+	}
+	fmt.Fprintf(t, "connections\t%d of %d\t\tpolicy %s\t%d rules\n", s.Connections.Count, s.Connections.Capacity, s.Policy.Hash, s.Policy.Rules)
+	t.Flush()
+	for _, e := range s.History {
+		fmt.Fprintf(w, "\n%s  %s in term %d: %s (%s)", e.At.Format("2006-01-02 15:04:05.000"), e.Role, e.Term, e.Cause, e.Evidence)
+	}
+	if len(s.History) > 0 {
+		fmt.Fprintln(w)
+	}
+	if len(s.Degraded) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, d := range s.Degraded {
+		fmt.Fprintln(w, "DEGRADED:", d)
+	}
+}
+
+func newDrops(c *common) *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "drops",
+		Short: "Why packets died: reasons with counts, per port and direction",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for {
+				d, err := c.client().Drops(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if err := c.print(cmd.OutOrStdout(), d, func(w io.Writer) { printDrops(w, &d) }); err != nil {
+					return err
+				}
+				if !follow {
+					return nil
+				}
+				select {
+				case <-cmd.Context().Done():
+					return nil
+				case <-time.After(time.Second):
+				}
+			}
+		},
+	}
+	cmd.Flags().BoolVar(&follow, "follow", false, "print again every second until interrupted")
+	return cmd
+}
+
+func printDrops(w io.Writer, d *api.Drops) {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, p := range d.Ports {
+		printReasons(t, p.Port, "receive", p.Receive)
+		printReasons(t, p.Port, "send", p.Send)
+	}
+	t.Flush()
+}
+
+func printReasons(w io.Writer, port, direction string, counts map[string]uint64) {
+	reasons := make([]string, 0, len(counts))
+	for r := range counts {
+		reasons = append(reasons, r)
+	}
+	slices.Sort(reasons)
+	for _, r := range reasons {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", port, direction, r, counts[r])
+	}
+}

@@ -1,0 +1,17 @@
+// Package api is the daemon's face: HTTP and JSON over a unix socket. Its objects are
+// the ones that every command prints with --json, so what a script reads from a
+// command and from the socket is the same.
+//
+//	GET  /v1/status                    Status
+//	GET  /v1/conns?selector=WORDS      Conns
+//	GET  /v1/drops                     Drops
+//	POST /v1/kill     KillRequest      KillResult
+//	POST /v1/promote  PromoteRequest   Done
+//	POST /v1/demote   DemoteRequest    Done
+//
+// Errors are an Error object with the status 400 (wrong usage), 409 (refused) or 404.
+// The socket is created with mode 0600: who may open it may do everything. There is no
+// TCP listener.
+//
+// Times are RFC 3339, durations seconds as numbers, unless a field's name says _ms.
+package api

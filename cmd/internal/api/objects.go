@@ -1,0 +1,179 @@
+package api
+
+import "time"
+
+// Status is `holdfast status --json`.
+type Status struct {
+	Node        string      `json:"node"`
+	Version     string      `json:"version"`
+	Started     time.Time   `json:"started"`
+	Degraded    []string    `json:"degraded"` // why the exit code is 1; empty: all is well
+	Groups      []Group     `json:"groups"`
+	Peers       []Peer      `json:"peers"`
+	Ports       []Port      `json:"ports"`
+	Policy      Policy      `json:"policy"`
+	Connections Connections `json:"connections"`
+	Workers     []Worker    `json:"workers"`
+	History     []Event     `json:"history,omitempty"`
+}
+
+// Group is the role of this node for a group of ports.
+type Group struct {
+	Name       string  `json:"name"`
+	Role       string  `json:"role"`   // active, standby
+	Active     string  `json:"active"` // the node that is active, "" if none is known
+	Term       uint64  `json:"term"`
+	Ready      bool    `json:"ready"`
+	NotReady   string  `json:"not_ready,omitempty"` // why
+	Alarm      bool    `json:"alarm"`               // serves although it was not ready
+	LeaseLeft  float64 `json:"lease_left"`          // seconds, 0 where none is held
+	LeaseLapse uint64  `json:"lease_lapses"`
+	Stalls     uint64  `json:"stalls"` // times this machine stood still for half of dead_after
+}
+
+// Peer is another node as this one sees it.
+type Peer struct {
+	Name      string            `json:"name"`
+	Address   string            `json:"address"`
+	Session   string            `json:"session"` // none, handshake, established
+	Role      string            `json:"role"`
+	Ready     bool              `json:"ready"`
+	Heard     float64           `json:"heard"`           // seconds since its last beat, -1: never
+	Behind    uint64            `json:"behind"`          // batches of the peer that this node lacks
+	Unacked   uint64            `json:"unacked"`         // batches of this node that the peer has not confirmed
+	Resent    uint64            `json:"resent"`          // batches sent again on request
+	Rejected  map[string]uint64 `json:"rejected"`        // datagrams refused, by reason
+	SamePlan  bool              `json:"same_policy"`     // the peer runs the same policy
+	Incapable string            `json:"error,omitempty"` // why no session comes about
+}
+
+// Port is a logical port of this node.
+type Port struct {
+	Name      string            `json:"name"`
+	Device    string            `json:"device"`
+	Mode      string            `json:"mode"` // zero-copy, native-copy, generic
+	Queues    int               `json:"queues"`
+	Carrier   bool              `json:"carrier"`
+	MAC       string            `json:"mac"`
+	MTU       int               `json:"mtu"`
+	Addresses []string          `json:"addresses"`
+	Received  Traffic           `json:"received"`
+	Sent      Traffic           `json:"sent"`
+	Frames    map[string]uint64 `json:"frames,omitempty"` // owner of UMEM frames, by ring
+}
+
+// Traffic counts frames and their bytes on the wire, Ethernet header included.
+type Traffic struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Policy names the policy in force.
+type Policy struct {
+	File  string `json:"file"`
+	Hash  string `json:"hash"`
+	Rules int    `json:"rules"`
+}
+
+// Connections counts the table.
+type Connections struct {
+	Count    uint32 `json:"count"`
+	Capacity uint32 `json:"capacity"`
+}
+
+// Worker is one worker's life signs.
+type Worker struct {
+	ID     int    `json:"id"`
+	Turns  uint64 `json:"turns"`
+	Queues int    `json:"queues"`
+}
+
+// Event is one decision about roles.
+type Event struct {
+	At       time.Time `json:"at"`
+	Group    string    `json:"group"`
+	Role     string    `json:"role"`
+	Term     uint64    `json:"term"`
+	Cause    string    `json:"cause"`
+	Evidence string    `json:"evidence"`
+}
+
+// Conns is `holdfast conns --json`.
+type Conns struct {
+	Count       int    `json:"count"`
+	Connections []Conn `json:"connections,omitempty"`
+}
+
+// Conn is one connection. Packets and bytes are [original, reply].
+type Conn struct {
+	ID       string    `json:"id"`
+	Proto    string    `json:"proto"`
+	State    string    `json:"state"`
+	Original Tuple     `json:"original"`
+	Reply    Tuple     `json:"reply"`
+	Replied  bool      `json:"replied"`
+	Assured  bool      `json:"assured"`
+	Rule     string    `json:"rule"`
+	In       string    `json:"in"`
+	Out      string    `json:"out"`
+	Age      float64   `json:"age"`
+	Idle     float64   `json:"idle"`
+	Timeout  float64   `json:"timeout"` // seconds left without another packet
+	Packets  [2]uint64 `json:"packets"`
+	Bytes    [2]uint64 `json:"bytes"`
+	Node     uint16    `json:"node"` // number of the node that created it
+}
+
+// Tuple is one direction of a connection.
+type Tuple struct {
+	Src     string `json:"src"`
+	Dst     string `json:"dst"`
+	SrcPort uint16 `json:"sport"`
+	DstPort uint16 `json:"dport"`
+}
+
+// Drops is `holdfast drops --json`: counts per port, direction and reason; zeros are left out.
+type Drops struct {
+	Ports []PortDrops `json:"ports"`
+}
+
+// PortDrops counts what died on one port.
+type PortDrops struct {
+	Port    string            `json:"port"`
+	Receive map[string]uint64 `json:"receive"`
+	Send    map[string]uint64 `json:"send"`
+}
+
+// KillRequest asks to end connections.
+type KillRequest struct {
+	Selector []string `json:"selector"`
+	DryRun   bool     `json:"dry_run"`
+	Manner   string   `json:"manner"`
+}
+
+// KillResult says how many ended (or would have) on each node.
+type KillResult struct {
+	DryRun bool           `json:"dry_run"`
+	Killed map[string]int `json:"killed"`
+}
+
+// PromoteRequest asks for the role of active node.
+type PromoteRequest struct {
+	Group string `json:"group"`
+	Force bool   `json:"force"`
+}
+
+// DemoteRequest asks to hand the role over.
+type DemoteRequest struct {
+	Group string `json:"group"`
+}
+
+// Done answers a request that has nothing to say but that it was carried out.
+type Done struct {
+	Done string `json:"done"`
+}
+
+// Error is every error's answer.
+type Error struct {
+	Error string `json:"error"`
+}

@@ -1,0 +1,389 @@
+package cluster
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"holdfast/dataplane/gate"
+)
+
+// Alone says what a node does that hears nobody.
+type Alone uint8
+
+const (
+	// AloneServe promotes the best node there is after Timing.AloneAfter, with an alarm.
+	AloneServe Alone = iota
+	// AloneWait never promotes a node that hears nobody, and ends the lease of one that stops hearing its peers.
+	AloneWait
+)
+
+// Timing holds the clocks of an election, all in nanoseconds.
+// Invariant: Heartbeat < Lease < DeadAfter, so that a node is silent before its peer speaks.
+type Timing struct {
+	Heartbeat  int64 // between two beats
+	DeadAfter  int64 // of silence until a peer counts as dead
+	Lease      int64 // how long the right to transmit runs from a clock reading
+	AloneAfter int64 // without a ready node until an unready one serves
+}
+
+// Beat is what a node says of itself in every heartbeat.
+type Beat struct {
+	Node     uint16
+	Role     gate.Role
+	Term     uint64 // the highest term this node has seen
+	Priority int32
+	Ready    bool // its table is complete
+	Wants    bool // it asks the active node to hand over
+	Yields   bool // it has just given up the role and lets others claim first
+}
+
+// Decision is what an election asks its driver to do.
+type Decision uint8
+
+const (
+	// Stay: nothing.
+	Stay Decision = iota
+	// Promote: grant the lease, open the gate, tell the neighbours.
+	Promote
+	// Demote: revoke the lease, close the gate.
+	Demote
+)
+
+// member is another node of the cluster as this one last heard it.
+type member struct {
+	beat  Beat
+	heard int64 // CLOCK_BOOTTIME ns; 0: never
+}
+
+// Election decides whether this node is the active node of one group of ports. It is
+// a pure machine: beats and clock readings in, decisions out; lease, sockets and
+// workers belong to its driver.
+//
+//	            no living active, I am the best ready node
+//	            (or alone past AloneAfter: the best node, with an alarm)
+//	+---------+ ------------------------------------------------> +--------+
+//	| Standby |                                                   | Active |
+//	+---------+ <------------------------------------------------ +--------+
+//	            a higher claim · lease lapsed · a worker stuck ·
+//	            handed over · alone = "wait" and nobody heard
+//
+// Claims are ordered by (term, lower node number): the lower one yields. Not safe for
+// concurrent use.
+type Election struct {
+	self    Beat
+	timing  Timing
+	alone   Alone
+	members []member // by node number, without this node
+
+	started   int64  // first tick
+	ticked    int64  // last tick
+	noActive  int64  // since when no living active node is known; 0 while there is one
+	sawActive bool   // an active node was heard since this one started
+	holdUntil int64  // how long this node yields
+	wantUntil int64  // how long this node asks for the role
+	alarm     bool   // promoted without being ready
+	stalls    uint64 // ticks that came so late that silence proves nothing
+	pending   Decision
+	history   []Event
+}
+
+// Event is one line of `holdfast status --history`.
+type Event struct {
+	At       int64 // CLOCK_BOOTTIME ns
+	Term     uint64
+	Role     gate.Role
+	Cause    string
+	Evidence string
+}
+
+// historyMax bounds the history; the oldest lines go first.
+const historyMax = 64
+
+// NewElection returns a standby of the group that node self takes part in. peers are
+// the numbers of the other nodes.
+func NewElection(self uint16, priority int32, peers []uint16, timing Timing, alone Alone) *Election {
+	e := &Election{self: Beat{Node: self, Priority: priority}, timing: timing, alone: alone}
+	for _, p := range peers {
+		e.members = append(e.members, member{beat: Beat{Node: p}})
+	}
+	slices.SortFunc(e.members, func(a, b member) int { return cmp.Compare(a.beat.Node, b.beat.Node) })
+	return e
+}
+
+// Beat returns what this node says of itself now.
+func (e *Election) Beat() Beat { return e.self }
+
+// Role returns this node's role.
+func (e *Election) Role() gate.Role { return e.self.Role }
+
+// Alarm reports whether this node serves although it was not ready.
+func (e *Election) Alarm() bool { return e.alarm && e.self.Role == gate.Active }
+
+// Stalls counts ticks that came later than half of DeadAfter: this machine stood still.
+func (e *Election) Stalls() uint64 { return e.stalls }
+
+// History returns the decisions so far, oldest first.
+func (e *Election) History() []Event { return slices.Clone(e.history) }
+
+// Active returns the number of the node that is known to be active, this one included.
+func (e *Election) Active(now int64) (node uint16, known bool) {
+	if e.self.Role == gate.Active {
+		return e.self.Node, true
+	}
+	if m := e.livingActive(now); m != nil {
+		return m.beat.Node, true
+	}
+	return 0, false
+}
+
+// Decide returns the decision that the last step came to, once.
+func (e *Election) Decide() Decision {
+	d := e.pending
+	e.pending = Stay
+	return d
+}
+
+// SetReady tells whether this node's table is complete.
+func (e *Election) SetReady(ready bool) { e.self.Ready = ready }
+
+// Step takes in a beat of another node. Beats of unknown nodes are ignored: the sealed
+// session names its node, and the configuration names the sessions.
+func (e *Election) Step(b Beat, now int64) {
+	i := slices.IndexFunc(e.members, func(m member) bool { return m.beat.Node == b.Node })
+	if i < 0 {
+		return
+	}
+	e.members[i] = member{beat: b, heard: now}
+	if b.Role == gate.Active {
+		e.sawActive = true
+		e.noActive = 0
+	}
+	if e.self.Role == gate.Active {
+		if b.Role == gate.Active && outranks(b, e.self) {
+			e.demote(now, "a higher claim", fmt.Sprintf("node %d is active in term %d", b.Node, b.Term))
+		} else if b.Wants && b.Ready {
+			e.demote(now, "handed over", fmt.Sprintf("node %d asked for the role", b.Node))
+		}
+	}
+	e.self.Term = max(e.self.Term, b.Term)
+}
+
+// outranks reports whether claim a beats claim b.
+func outranks(a, b Beat) bool {
+	if a.Term != b.Term {
+		return a.Term > b.Term
+	}
+	return a.Node < b.Node
+}
+
+// Tick lets time pass.
+func (e *Election) Tick(now int64) {
+	if e.started == 0 {
+		e.started, e.ticked = now, now
+	}
+	e.forgiveOwnStall(now)
+	e.self.Yields = now < e.holdUntil
+	e.self.Wants = now < e.wantUntil
+	if e.self.Role == gate.Active {
+		if e.alone == AloneWait && len(e.members) > 0 && e.living(now) == 0 {
+			e.demote(now, "alone", "no peer heard, and alone = \"wait\"")
+		}
+		return
+	}
+	if e.livingActive(now) != nil {
+		e.noActive = 0
+		return
+	}
+	if e.noActive == 0 {
+		e.noActive = now
+	}
+	if e.self.Yields {
+		return
+	}
+	e.claimIfBest(now)
+}
+
+// forgiveOwnStall keeps silence from being held against the peers while it was this
+// node that did not listen: after a late tick each of them gets two more beats to be heard.
+func (e *Election) forgiveOwnStall(now int64) {
+	late := now-e.ticked > e.timing.DeadAfter/2
+	e.ticked = now
+	if !late {
+		return
+	}
+	e.stalls++
+	grace := now - e.timing.DeadAfter + 2*e.timing.Heartbeat
+	for i := range e.members {
+		if m := &e.members[i]; m.heard != 0 {
+			m.heard = max(m.heard, grace)
+		}
+	}
+}
+
+// claimIfBest promotes this node if no other has a better right to.
+func (e *Election) claimIfBest(now int64) {
+	silent := now - e.noActive
+	if silent < e.timing.AloneAfter {
+		// Until then only ready nodes claim, and only where the picture is whole: every
+		// node was heard, or one that was active has gone.
+		if !e.self.Ready || (!e.sawActive && e.living(now) < len(e.members)) {
+			return
+		}
+		if e.best(now, true) {
+			e.promote(now, e.cause(), e.evidence(now))
+		}
+		return
+	}
+	if e.alone == AloneWait && e.living(now) == 0 && len(e.members) > 0 {
+		return
+	}
+	if e.best(now, e.self.Ready) {
+		e.alarm = !e.self.Ready
+		e.promote(now, "nobody serves", e.evidence(now))
+	}
+}
+
+func (e *Election) cause() string {
+	switch {
+	case e.self.Wants:
+		return "asked to"
+	case e.sawActive:
+		return "the active node is gone"
+	}
+	return "the cluster starts"
+}
+
+// evidence says what the claim rests on.
+func (e *Election) evidence(now int64) string {
+	if len(e.members) == 0 {
+		return "no other node is configured"
+	}
+	var last int64
+	for _, m := range e.members {
+		last = max(last, m.heard)
+	}
+	if last == 0 {
+		return fmt.Sprintf("0 of %d nodes ever heard", len(e.members))
+	}
+	return fmt.Sprintf("%d of %d nodes living, last beat %.1f ms ago", e.living(now), len(e.members), float64(now-last)/1e6)
+}
+
+// best reports whether this node goes before every other living candidate: asked for
+// first, then higher priority, then lower number. With readyOnly, nodes that are not
+// ready do not count; without, a ready one always goes first.
+func (e *Election) best(now int64, readyOnly bool) bool {
+	for _, m := range e.members {
+		if !e.alive(m, now) || m.beat.Yields || (readyOnly && !m.beat.Ready) {
+			continue
+		}
+		if ahead(m.beat, e.self) {
+			return false
+		}
+	}
+	return true
+}
+
+func ahead(a, b Beat) bool {
+	if a.Ready != b.Ready {
+		return a.Ready
+	}
+	if a.Wants != b.Wants {
+		return a.Wants
+	}
+	if a.Priority != b.Priority {
+		return a.Priority > b.Priority
+	}
+	return a.Node < b.Node
+}
+
+func (e *Election) alive(m member, now int64) bool {
+	return m.heard != 0 && now-m.heard < e.timing.DeadAfter
+}
+
+// living counts the other nodes that are alive.
+func (e *Election) living(now int64) (n int) {
+	for _, m := range e.members {
+		if e.alive(m, now) {
+			n++
+		}
+	}
+	return n
+}
+
+func (e *Election) livingActive(now int64) *member {
+	for i, m := range e.members {
+		if m.beat.Role == gate.Active && e.alive(m, now) {
+			return &e.members[i]
+		}
+	}
+	return nil
+}
+
+func (e *Election) promote(now int64, cause, evidence string) {
+	e.self.Role = gate.Active
+	e.self.Term++
+	e.self.Wants, e.wantUntil = false, 0
+	e.noActive = 0
+	e.pending = Promote
+	e.record(now, cause, evidence)
+}
+
+func (e *Election) demote(now int64, cause, evidence string) {
+	e.self.Role = gate.Standby
+	e.alarm = false
+	e.sawActive = true // it was this node itself
+	e.holdUntil = now + 2*e.timing.DeadAfter
+	e.self.Yields = true
+	e.pending = Demote
+	e.record(now, cause, evidence)
+}
+
+func (e *Election) record(now int64, cause, evidence string) {
+	if len(e.history) == historyMax {
+		e.history = slices.Delete(e.history, 0, 1)
+	}
+	e.history = append(e.history, Event{At: now, Term: e.self.Term, Role: e.self.Role, Cause: cause, Evidence: evidence})
+}
+
+// Lapsed tells that the lease ended before it was extended. The node is demoted and
+// must be promoted anew.
+func (e *Election) Lapsed(now int64, why string) {
+	if e.self.Role == gate.Active {
+		e.demote(now, "the lease lapsed", why)
+	}
+}
+
+// AskPromote is `holdfast promote`: this node asks the active one to hand over, or
+// claims at once where there is none. With force it claims at once, ready or not.
+func (e *Election) AskPromote(now int64, force bool) error {
+	if e.self.Role == gate.Active {
+		return fmt.Errorf("this node is active already")
+	}
+	if force {
+		e.alarm = !e.self.Ready
+		e.promote(now, "forced", "holdfast promote --force")
+		return nil
+	}
+	if !e.self.Ready {
+		return fmt.Errorf("this node is not ready: its table may lack connections; `holdfast promote --force` takes over all the same")
+	}
+	e.self.Wants, e.wantUntil = true, now+10*e.timing.DeadAfter
+	e.self.Yields, e.holdUntil = false, 0
+	e.sawActive = true // an operator vouches for the picture
+	return nil
+}
+
+// AskDemote is `holdfast demote`: hand over to the best ready node.
+func (e *Election) AskDemote(now int64) error {
+	if e.self.Role != gate.Active {
+		return fmt.Errorf("this node is standby already")
+	}
+	for _, m := range e.members {
+		if e.alive(m, now) && m.beat.Ready {
+			e.demote(now, "handed over", "holdfast demote")
+			return nil
+		}
+	}
+	return fmt.Errorf("no living peer is ready to take over: promote one by force first, or stop this daemon")
+}

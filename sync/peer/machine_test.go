@@ -1,0 +1,173 @@
+package peer
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func number(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+
+// checked returns a machine whose deliveries are asserted to be in order per lane.
+func checked(t interface{ Fatalf(string, ...any) }, lanes int) (*Machine, []uint64) {
+	last := make([]uint64, lanes)
+	m := New(func(lane uint16, body []byte) {
+		seq := binary.BigEndian.Uint64(body)
+		if seq != last[lane]+1 {
+			t.Fatalf("lane %d: delivered %d after %d", lane, seq, last[lane])
+		}
+		last[lane] = seq
+	}, 10)
+	return m, last
+}
+
+func TestP6_LossReorderingAndDuplicatesAreRepaired(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		const total = 400
+		seed := rapid.Uint64().Draw(rt, "seed")
+		loss := rapid.IntRange(0, 60).Draw(rt, "loss percent")
+		rng := rand.New(rand.NewPCG(seed, 1))
+		m, last := checked(rt, 2)
+		if err := m.Hello(7, []uint64{0, 0}); err != nil {
+			rt.Fatal(err)
+		}
+		var now int64
+		send := func(lane uint16, seq uint64) {
+			for range 1 + rng.IntN(2) { // duplicates
+				if rng.IntN(100) >= loss {
+					if err := m.Batch(lane, seq, number(seq)); err != nil {
+						rt.Fatal(err)
+					}
+				}
+			}
+		}
+		var nacks []Range
+		for base := uint64(1); base <= total; base += 8 {
+			for _, k := range rng.Perm(8) { // reordering
+				send(0, base+uint64(k))
+				send(1, base+uint64(k))
+			}
+		}
+		for turns := 0; last[0] < total || last[1] < total; turns++ {
+			if turns > 100_000 {
+				rt.Fatalf("stuck at %v, behind %d", last, m.Behind())
+			}
+			now += 10
+			m.Sent([]uint64{total, total})
+			nacks = m.Nacks(now, nacks[:0])
+			for _, n := range nacks {
+				if n.First > n.Last || n.Last > total {
+					rt.Fatalf("nack %+v", n)
+				}
+				for seq := n.First; seq <= n.Last; seq++ {
+					send(n.Lane, seq)
+				}
+			}
+		}
+		if m.Behind() != 0 {
+			rt.Fatalf("behind %d after everything came", m.Behind())
+		}
+		if ok, why := m.Complete(); !ok {
+			rt.Fatalf("not complete: %s", why)
+		}
+	})
+}
+
+func TestCompleteNeedsEveryLanePastHello(t *testing.T) {
+	m, _ := checked(t, 2)
+	if ok, _ := m.Complete(); ok {
+		t.Error("complete before hello")
+	}
+	if err := m.Hello(1, []uint64{2, 0}); err != nil {
+		t.Fatal(err)
+	}
+	if ok, why := m.Complete(); ok || why == "" {
+		t.Errorf("complete although lane 0 lacks two batches")
+	}
+	for seq := uint64(1); seq <= 2; seq++ {
+		if err := m.Batch(0, seq, number(seq)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ok, why := m.Complete(); !ok {
+		t.Errorf("not complete: %s", why)
+	}
+	// A gap later on is lag, not incompleteness.
+	if err := m.Batch(0, 9, number(9)); err != nil {
+		t.Fatal(err)
+	}
+	if ok, why := m.Complete(); !ok {
+		t.Errorf("lag blocks: %s", why)
+	}
+}
+
+func TestLostBacklogIsNeverComplete(t *testing.T) {
+	m := New(func(uint16, []byte) {}, 10)
+	if err := m.Hello(1, []uint64{5000}); err != nil {
+		t.Fatal(err)
+	}
+	nacks := m.Nacks(100, nil)
+	if len(nacks) != 1 || nacks[0].First != 1 {
+		t.Fatalf("nacks %+v", nacks)
+	}
+	m.Lost(0, 4000)
+	for seq := uint64(4000); seq <= 5000; seq++ {
+		if err := m.Batch(0, seq, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ok, _ := m.Complete(); ok {
+		t.Error("complete although batches are lost for good")
+	}
+	if m.Behind() != 0 {
+		t.Errorf("behind %d", m.Behind())
+	}
+}
+
+func TestRestartedPeerBeginsAnew(t *testing.T) {
+	m, _ := checked(t, 1)
+	if err := m.Hello(1, []uint64{0}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Batch(0, 1, number(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Hello(1, []uint64{1}); err != nil { // the same life: nothing begins anew
+		t.Fatal(err)
+	}
+	if err := m.Batch(0, 2, number(2)); err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	m.deliver = func(uint16, []byte) { n++ }
+	if err := m.Hello(2, []uint64{0}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Batch(0, 1, nil); err != nil || n != 1 {
+		t.Errorf("first batch of the new life: %v, delivered %d", err, n)
+	}
+}
+
+func TestHostileNumbersAreRefused(t *testing.T) {
+	m := New(func(uint16, []byte) { t.Error("delivered") }, 10)
+	if m.Batch(0, 1, nil) == nil {
+		t.Error("batch before hello accepted")
+	}
+	if m.Hello(1, nil) == nil || m.Hello(1, make([]uint64, LanesMax+1)) == nil {
+		t.Error("hello with impossible lanes accepted")
+	}
+	if err := m.Hello(1, []uint64{0}); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []Range{{Lane: 1, First: 1}, {Lane: 65535, First: 1}, {Lane: 0, First: 0}} {
+		if m.Batch(b.Lane, b.First, nil) == nil {
+			t.Errorf("lane %d batch %d accepted", b.Lane, b.First)
+		}
+	}
+	if err := m.Batch(0, ^uint64(0), make([]byte, 1400)); err != nil || m.Shed != 1 {
+		t.Errorf("a batch far ahead: %v, shed %d", err, m.Shed)
+	}
+	m.Lost(9, 5)
+}
