@@ -1,0 +1,101 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// dialers is how many connections are being opened at once.
+const dialers = 64
+
+// openFresh opens many new connections at once through the node that took over, keeps
+// them all open, and counts external ports that a living connection has already.
+func (t *trial) openFresh(ctx context.Context) error {
+	if len(t.result.Problems) > 0 && t.Sync == "none" {
+		return nil // the negative control has shown what it is for
+	}
+	var mu sync.Mutex
+	seen := map[string]int{}
+	var accepted []net.Conn
+	if err := t.listen(portFresh, func(l net.Listener) {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // the listener was closed
+			}
+			mu.Lock()
+			seen[conn.RemoteAddr().String()]++
+			accepted = append(accepted, conn)
+			mu.Unlock()
+		}
+	}); err != nil {
+		return err
+	}
+	// The survivors' ports count too, towards the same server address.
+	for _, p := range t.pairs {
+		seen[p.external()]++
+	}
+	opened, err := t.dialMany(ctx, t.Fresh)
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range append(opened, accepted...) {
+			_ = c.Close() // thrown away
+		}
+	}()
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	if err := poll(ctx, "the server has seen every new connection", func() (bool, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(accepted) == len(opened), fmt.Errorf("%d of %d", len(accepted), len(opened))
+	}); err != nil && ctx.Err() != nil {
+		return err
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, n := range seen {
+		t.result.Fresh.PortTwice += n - 1
+	}
+	t.result.Fresh.Opened = len(opened)
+	if t.result.Fresh.PortTwice > 0 {
+		t.result.problem("%d external ports were given out twice", t.result.Fresh.PortTwice)
+	}
+	t.say("%d new connections through %s, %d ports twice", len(opened), t.heir.name, t.result.Fresh.PortTwice)
+	return nil
+}
+
+// dialMany opens n connections from both client addresses.
+func (t *trial) dialMany(ctx context.Context, n int) (opened []net.Conn, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	target := netip.AddrPortFrom(server, portFresh).String()
+	jobs := make(chan netip.Addr)
+	for range dialers {
+		wg.Go(func() {
+			for from := range jobs {
+				conn, dialErr := t.net.client.Dial(ctx, "tcp", netip.AddrPortFrom(from, 0).String(), target)
+				mu.Lock()
+				if dialErr == nil {
+					opened = append(opened, conn)
+				} else if err == nil {
+					err = fmt.Errorf("new connection %d: %w", len(opened), dialErr)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range n {
+		jobs <- []netip.Addr{clientA, clientB}[i%2]
+	}
+	close(jobs)
+	wg.Wait()
+	return opened, err
+}
