@@ -114,14 +114,8 @@ func (p *Parsed) IsICMPError() bool {
 	return p.isICMP() && isICMPError(p.Tuple.Proto, p.ICMPType)
 }
 
-// isICMP reports whether the ICMP fields are valid. ICMP over IPv6 and ICMPv6 over IPv4
-// are just protocols like any other.
+// isICMP reports whether the ICMP fields are valid. Decode has refused the ICMP of the
+// other family.
 func (p *Parsed) isICMP() bool {
-	switch p.Tuple.Proto {
-	case ICMP:
-		return p.Version == 4 && !p.Fragment
-	case ICMPv6:
-		return p.Version == 6 && !p.Fragment
-	}
-	return false
+	return (p.Tuple.Proto == ICMP || p.Tuple.Proto == ICMPv6) && !p.Fragment
 }

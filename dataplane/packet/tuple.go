@@ -1,5 +1,10 @@
 package packet
 
+import (
+	"fmt"
+	"net/netip"
+)
+
 // PortID numbers a logical port (lan, wan, ...) of the firewall, 0 to 63. Nodes of a
 // cluster agree on the numbers because they are the ranks of the sorted port names
 // of the policy, which is the same on every node.
@@ -23,6 +28,29 @@ const (
 	UDPLite Proto = 136
 )
 
+// String returns the usual short name, or the number.
+func (p Proto) String() string {
+	switch p {
+	case ICMP:
+		return "icmp"
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case GRE:
+		return "gre"
+	case ESP:
+		return "esp"
+	case ICMPv6:
+		return "icmpv6"
+	case SCTP:
+		return "sctp"
+	case UDPLite:
+		return "udplite"
+	}
+	return fmt.Sprintf("proto-%d", uint8(p))
+}
+
 // Tuple names one direction of a connection. It is a comparable value and the key of
 // the connection table.
 //
@@ -40,6 +68,12 @@ type Tuple struct {
 	Zone             uint16
 	Proto            Proto
 	_                uint8
+}
+
+// String returns the tuple as "tcp 10.0.0.2:40000 > 203.0.113.9:443".
+func (t Tuple) String() string {
+	return fmt.Sprintf("%v %v > %v", t.Proto, netip.AddrPortFrom(t.Src.Netip(), t.SrcPort),
+		netip.AddrPortFrom(t.Dst.Netip(), t.DstPort))
 }
 
 // ICMP query types that have an answer (RFC 792, RFC 950, RFC 4443). A message of one

@@ -1,0 +1,150 @@
+# Holdfast: `make help` lists the targets. Go, make and Linux are enough for all of
+# them; what more a target can use (a C compiler, clang, apt) it looks for, and says so
+# where it is missing.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+GO          ?= go
+
+# The version is given by hand below, so that a clone owned by somebody else builds too.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# What to test, for quick rounds: make test PKG=./conntrack RUN=TestB7
+PKG ?= ./...
+RUN ?= .
+# Serial packages: tests that measure time or build namespaces share the cores.
+TEST_TIMEOUT ?= 8m
+TEST_FLAGS   := -count=1 -p 1 -timeout $(TEST_TIMEOUT) -run '$(RUN)' $(if $(SHUFFLE),-shuffle=$(SHUFFLE))
+
+FUZZTIME ?= 10s
+TRIALS   ?= 20
+# The seed of a soak: shuffles the tests, and tests that draw numbers take it from
+# HOLDFAST_SEED. The result names it, so that a run can be repeated.
+SEED ?= $(shell date +%s)
+
+# The linters are fetched by `go run` at an exact version, checked against the sum
+# database, and kept out of go.mod: who builds Holdfast need not fetch them.
+STATICCHECK        := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+STATICCHECK_CHECKS := all,-ST1003,-ST1020,-ST1021,-ST1022,-ST1023,-SA9003
+
+# The committed BPF objects were made by this clang. Another major version makes other
+# code, so only this one can compare. The kernel's headers and llvm-strip belong to it.
+CLANG       ?= clang
+CLANG_MAJOR := 14
+define CAN_GENERATE
+have=$$($(CLANG) -dumpversion 2>/dev/null | cut -d. -f1); why=; \
+[ "$$have" = $(CLANG_MAJOR) ] || why="they are made with clang $(CLANG_MAJOR), here is $${have:-none}"; \
+command -v llvm-strip >/dev/null || why="$${why:-llvm-strip is missing}"; \
+[ -e /usr/include/linux/bpf.h ] && [ -e /usr/include/bpf/bpf_helpers.h ] || why="$${why:-the headers of the kernel or of libbpf are missing}"
+endef
+
+# Debian's packages of the peers that the benchmark measures against.
+BENCH_PACKAGES := nftables conntrack ethtool iperf3
+BENCH_PROGRAMS := nft conntrack ethtool iperf3
+
+.DEFAULT_GOAL := help
+.PHONY: build test check demo bench bench-deps soak generate lint fuzz clean help \
+        check-format check-vet check-generated staticcheck
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/holdfast, static, without a C compiler
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/holdfast ./cmd/holdfast
+
+# --- tests ---------------------------------------------------------------------------
+
+# The race detector needs a C compiler with the C library's headers.
+RACE = $(shell cc=$$($(GO) env CC); printf '\#include <stdlib.h>\n' | $$cc -E - >/dev/null 2>&1 && echo -race)
+
+test: ## run all tests: with -race where a C compiler is, in namespaces where root is
+	@[ -n '$(RACE)' ] && echo 'race detector: on' || echo 'race detector: OFF, no C compiler with headers ($(shell $(GO) env CC))'
+	@[ "$$(id -u)" = 0 ] && echo 'root: yes' || echo 'root: NO, tests in network namespaces skip'
+	@mkdir -p bin
+	@$(GO) build -o bin/testreport ./cmd/internal/testreport
+	@bin/testreport $(GO) test -json $(RACE) $(TEST_FLAGS) $(PKG)
+
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
+		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -d' ' -f2 | sort -u); do \
+			echo "fuzz $$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
+		done; \
+	done
+
+# The full counts. Every part runs even when one fails; the result holds what each said.
+soak: SOAK_DATE := $(shell date -u +%Y-%m-%dT%H%M%SZ)
+soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be committed
+	@mkdir -p docs/soak; result=docs/soak/$(SOAK_DATE).txt; failed=0; \
+	part() { \
+		local name=$$1; shift; local log=bin/soak-$$name.log start=$$SECONDS status=passed; \
+		echo "soak: $$name: $$*"; \
+		"$$@" 2>&1 | tee $$log || { status=FAILED; failed=1; }; \
+		{ echo; echo "== $$name: $$status after $$((SECONDS - start)) s"; echo "$$*"; tail -n 30 $$log; } >> $$result; \
+	}; \
+	{ echo "holdfast $(VERSION), $(SOAK_DATE), seed $(SEED)"; uname -srm; $(GO) version; echo "$$(nproc) cores"; } > $$result; \
+	part test env HOLDFAST_SOAK=1 HOLDFAST_SEED=$(SEED) $(MAKE) --no-print-directory test SHUFFLE=$(SEED) TEST_TIMEOUT=4h; \
+	part demo bin/holdfast demo --trials $(TRIALS); \
+	part fuzz $(MAKE) --no-print-directory fuzz FUZZTIME=60s; \
+	echo "wrote $$result"; exit $$failed
+
+# --- checks --------------------------------------------------------------------------
+
+check: check-format check-vet staticcheck check-generated ## gofmt, vet, linters, generated files (no tests)
+	@echo 'check: all good'
+
+check-format:
+	@echo '-- gofmt'; list=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) || exit 1; \
+	if [ -n "$$list" ]; then echo "not formatted, run gofmt -w on:"; echo "$$list"; exit 1; fi
+
+check-vet:
+	@echo '-- go vet'; $(GO) vet ./...
+
+staticcheck:
+	@echo '-- staticcheck'; $(GO) run $(STATICCHECK) -checks '$(STATICCHECK_CHECKS)' ./...
+
+lint: staticcheck ## run staticcheck, and golangci-lint where it is installed
+	@if command -v golangci-lint >/dev/null; then echo '-- golangci-lint'; golangci-lint run ./...; \
+	else echo 'golangci-lint is not installed: skipped (.golangci.yml says what it would look at)'; fi
+
+# Regenerates in a copy of the tree, so that a check never changes what it checks.
+check-generated:
+	@echo '-- generated files'; \
+	$(CAN_GENERATE); \
+	if [ -n "$$why" ]; then echo "skipped, BPF objects are not compared: $$why"; exit 0; fi; \
+	copy=$$(mktemp -d) || exit 1; trap 'rm -rf "$$copy"' EXIT; \
+	tar --exclude=./.git --exclude=./bin -cf - . | tar -xf - -C "$$copy" || exit 1; \
+	(cd "$$copy" && $(GO) generate ./...) || exit 1; \
+	diff -rq -x .git -x bin . "$$copy" || { echo 'out of date: run make generate and commit'; exit 1; }
+
+generate: ## make the BPF objects (clang) and docs/behaviour-coverage.md anew
+	@$(CAN_GENERATE); \
+	if [ -z "$$why" ]; then $(GO) generate ./...; else echo "BPF objects left as they are: $$why"; fi
+	$(GO) test -count=1 -run TestBehaviourChecklist . -update
+
+# --- to see it work ------------------------------------------------------------------
+
+demo: build ## two firewalls, real TCP through them, the active one killed (root)
+	bin/holdfast demo
+
+bench: ## run the benchmark suite in its quick form and write its page (root)
+	$(GO) run ./bench run --quick
+
+bench-deps: ## install the peers that the benchmark measures against, where apt is
+	@if command -v apt-get >/dev/null; then \
+		apt-get -q update || echo 'apt-get update failed: trying the lists there are'; \
+		for p in $(BENCH_PACKAGES); do \
+			DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends $$p >/dev/null || echo "could not install $$p: its rows will be skipped"; \
+		done; \
+	fi; \
+	for p in $(BENCH_PROGRAMS); do \
+		PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null && echo "$$p: there" || echo "$$p: missing, its rows will be skipped"; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin
+	find . -name '*.test' -type f -delete

@@ -1,0 +1,170 @@
+package packet
+
+import "encoding/binary"
+
+// Changes says what a Rewrite changes.
+type Changes uint8
+
+// The parts of a tuple that a rewrite can change. For ICMP, SrcPort is the identifier.
+const (
+	ChangesSrc Changes = 1 << iota
+	ChangesDst
+	ChangesSrcPort
+	ChangesDstPort
+)
+
+// Rewrite is what turns a packet of one tuple into a packet of another. It is flat, plain
+// data without pointers: 44 bytes in host order, so that it can lie in a BPF map.
+//
+//	0            16           32       34       36       38       40       41
+//	+------------+------------+--------+--------+--------+--------+--------+---+
+//	| Src        | Dst        |SrcPort |DstPort |IPDelta |L4Delta |Changes | 0 |
+//	+------------+------------+--------+--------+--------+--------+--------+---+
+//
+// The deltas are what the change adds to the sums that the checksums complement: they
+// depend on the two tuples alone, so they are computed once and not per packet. The zero
+// value changes nothing.
+type Rewrite struct {
+	Src, Dst         Addr
+	SrcPort, DstPort uint16
+	IPDelta          uint16 // of the addresses
+	L4Delta          uint16 // of everything that the transport checksum of the protocol covers
+	Changes          Changes
+	_                [3]uint8
+}
+
+// RewriteTo returns what turns a packet with tuple from into one with tuple to. Both must
+// be of one family and one protocol, and it panics if they are not, because such a
+// translation does not exist and a packet must not pass with half of one. Zones do not
+// matter, nor does the type of an ICMP query, which translation leaves alone.
+func RewriteTo(from, to Tuple) (r Rewrite) {
+	if !translatable(&from, &to) {
+		panic("packet: no rewrite leads from " + from.String() + " to " + to.String())
+	}
+	r.Src, r.Dst = to.Src, to.Dst
+	r.SrcPort, r.DstPort = from.SrcPort, from.DstPort
+	if to.Src != from.Src {
+		r.Changes |= ChangesSrc
+	}
+	if to.Dst != from.Dst {
+		r.Changes |= ChangesDst
+	}
+	addresses := add(delta(&from.Src, &to.Src), delta(&from.Dst, &to.Dst))
+	r.IPDelta = fold(addresses)
+	switch from.Proto {
+	case TCP, UDP, UDPLite:
+		r.SrcPort, r.DstPort = to.SrcPort, to.DstPort
+		r.L4Delta = fold(add(addresses, portDelta(from.SrcPort, to.SrcPort)+portDelta(from.DstPort, to.DstPort)))
+	case ICMPv6:
+		r.SrcPort = to.SrcPort
+		r.L4Delta = fold(add(addresses, portDelta(from.SrcPort, to.SrcPort)))
+	case ICMP: // has no pseudo-header
+		r.SrcPort = to.SrcPort
+		r.L4Delta = fold(portDelta(from.SrcPort, to.SrcPort))
+	default: // addresses only, and no checksum that we know (G9)
+	}
+	if r.SrcPort != from.SrcPort {
+		r.Changes |= ChangesSrcPort
+	}
+	if r.DstPort != from.DstPort {
+		r.Changes |= ChangesDstPort
+	}
+	return r
+}
+
+// translatable reports whether both tuples are of one protocol and all addresses of one family.
+func translatable(from, to *Tuple) bool {
+	v4 := from.Src.Is4()
+	return from.Proto == to.Proto && from.Dst.Is4() == v4 && to.Src.Is4() == v4 && to.Dst.Is4() == v4
+}
+
+// delta returns the sum of ~from and to: what the change adds to a sum.
+func delta(from, to *Addr) uint64 {
+	return add(^from.sum(), to.sum())
+}
+
+// portDelta is delta for a port.
+func portDelta(from, to uint16) uint64 { return word(^from) + word(to) }
+
+// Apply rewrites the packet in frame, which Decode found to have the tuple that the
+// rewrite leads from. Checksums are adjusted, never computed anew: one that was wrong
+// stays wrong (A4). p is not changed and still tells what the sender sent.
+func (r *Rewrite) Apply(frame []byte, p *Parsed) {
+	if r.Changes == 0 {
+		return
+	}
+	l4Delta := r.L4Delta
+	if p.Version == 4 {
+		h := frame[p.L3:][:ipv4Len]
+		copy(h[ipv4SrcAt:ipv4SrcAt+4], r.Src[12:])
+		copy(h[ipv4DstAt:ipv4DstAt+4], r.Dst[12:])
+		adjust(h[ipv4SumAt:], r.IPDelta)
+	} else {
+		h := frame[p.L3:][:ipv6Len]
+		if p.SourceRouted() {
+			// The checksum covers another destination than the one changed here: take
+			// its part back (M5).
+			l4Delta = fold(add(word(l4Delta), delta(&r.Dst, &p.Tuple.Dst)))
+		}
+		copy(h[ipv6SrcAt:ipv6DstAt], r.Src[:])
+		copy(h[ipv6DstAt:ipv6Len], r.Dst[:])
+	}
+	if !p.Fragment {
+		r.applyTransport(frame[p.L4:p.End], p.Tuple.Proto, l4Delta)
+	}
+}
+
+// applyTransport rewrites ports or identifier and the checksum of a transport header.
+func (r *Rewrite) applyTransport(h []byte, proto Proto, delta uint16) {
+	switch proto {
+	case TCP:
+		binary.BigEndian.PutUint32(h, uint32(r.SrcPort)<<16|uint32(r.DstPort))
+		adjust(h[tcpSumAt:], delta)
+	case UDP, UDPLite:
+		binary.BigEndian.PutUint32(h, uint32(r.SrcPort)<<16|uint32(r.DstPort))
+		sum := h[udpSumAt:udpLen]
+		if sum[0]|sum[1] == 0 {
+			return // not computed by the sender, and not by us (A5)
+		}
+		adjust(sum, delta)
+		if sum[0]|sum[1] == 0 {
+			sum[0], sum[1] = 0xff, 0xff // zero would say "not computed"
+		}
+	case ICMP, ICMPv6:
+		if r.Changes&ChangesSrcPort != 0 {
+			binary.BigEndian.PutUint16(h[icmpIDAt:], r.SrcPort)
+		}
+		adjust(h[icmpSumAt:], delta)
+	}
+}
+
+// DecrementTTL takes one from the TTL or hop limit of the packet in frame. The caller has
+// made sure that p.TTL is above 1 (L1); a TTL of 0 stays 0 rather than become 255.
+func DecrementTTL(frame []byte, p *Parsed) {
+	if p.Version == 4 {
+		h := frame[p.L3:][:ipv4Len]
+		if h[ipv4TTLAt] == 0 {
+			return
+		}
+		h[ipv4TTLAt]--
+		adjust(h[ipv4SumAt:], 0xfeff) // ~0x0100: the TTL is the high byte of its word
+		return
+	}
+	h := frame[p.L3:][:ipv6Len]
+	if h[ipv6HopLimitAt] > 0 {
+		h[ipv6HopLimitAt]--
+	}
+}
+
+// SetMACs addresses the frame to the station dst, from src.
+func SetMACs(frame []byte, dst, src MAC) {
+	h := frame[:12]
+	copy(h[:6], dst[:])
+	copy(h[6:], src[:])
+}
+
+// DstMAC returns the station that the frame is addressed to. The frame has been decoded.
+func DstMAC(frame []byte) MAC { return MAC(frame[:6]) }
+
+// SrcMAC returns the station that sent the frame. The frame has been decoded.
+func SrcMAC(frame []byte) MAC { return MAC(frame[6:12]) }
