@@ -28,11 +28,10 @@ func (a *Addr) halves() (high, low uint64) {
 	return binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
 }
 
-// set4 sets a to the mapped form of the four bytes that wire begins with. It is one load and
-// one store: in little-endian order the ffff stands below them.
+// set4 makes a, which is zero or an IPv4 address so far, the mapped form of the four bytes
+// that wire begins with. One load and one store: in little-endian order ffff stands below.
 func (a *Addr) set4(wire []byte) {
 	v4 := uint64(binary.LittleEndian.Uint32(wire))
-	binary.LittleEndian.PutUint64(a[:8], 0)
 	binary.LittleEndian.PutUint64(a[8:], v4<<32|mappedHigh<<16)
 }
 

@@ -79,6 +79,13 @@ func BenchmarkRewrite(b *testing.B) {
 			_ = r
 		}
 	})
+	b.Run("Set", func(b *testing.B) {
+		var r Rewrite
+		from := p.Tuple
+		for b.Loop() {
+			r.Set(&from, &to)
+		}
+	})
 	b.Run("TTLAndMACs", func(b *testing.B) {
 		frame := append([]byte(nil), pathFrames(b)[0].frame...)
 		for b.Loop() {

@@ -42,15 +42,9 @@ func sum(b []byte) uint64 {
 	return add(total, binary.LittleEndian.Uint64(rest[:]))
 }
 
-// validIPv4 reports whether the checksum of an IPv4 header of at least 20 bytes is right:
-// then its sum is a multiple of 65535. It cannot be 0, for the version is not.
-func validIPv4(header []byte) bool {
-	if len(header) > ipv4Len {
-		return sum(header)%0xffff == 0
-	}
-	total := add(binary.LittleEndian.Uint64(header), binary.LittleEndian.Uint64(header[8:]))
-	return add(total, uint64(binary.LittleEndian.Uint32(header[16:])))%0xffff == 0
-}
+// isRight reports whether total, the sum of data with a checksum in it, is a multiple of
+// 65535 and so the checksum right. Data of zeros only is not told from right data.
+func isRight(total uint64) bool { return total%0xffff == 0 }
 
 // sum adds up the address. Of an IPv4 address in its mapped form it gives the same as of
 // the address alone, since the ffff in front of it is zero in this arithmetic.
@@ -107,8 +101,12 @@ func VerifyChecksum(frame []byte, p *Parsed) bool {
 func addressesAt(frame []byte, p *Parsed) (src, dst Addr) {
 	if p.Version == 4 {
 		src.set4(frame[p.L3+ipv4SrcAt:])
-		dst.set4(frame[p.FinalDst:])
+		dst.set4(frame[p.L3+ipv4DstAt:])
 		return src, dst
 	}
-	return Addr(frame[p.L3+ipv6SrcAt:]), Addr(frame[p.FinalDst:])
+	dstAt := p.L3 + ipv6DstAt
+	if p.SourceRouted() {
+		dstAt = p.finalDst
+	}
+	return Addr(frame[p.L3+ipv6SrcAt:]), Addr(frame[dstAt:])
 }

@@ -83,7 +83,6 @@ func decodeARP(frame []byte, p *Parsed) drop.Reason {
 // decodeTransport decodes what follows the IP headers. segment begins at p.L4 and ends
 // at p.End. A protocol that is not known by name has zero ports and no header.
 func decodeTransport(segment []byte, p *Parsed) drop.Reason {
-	p.Payload = p.L4
 	switch p.Tuple.Proto {
 	case TCP:
 		return decodeTCP(segment, p)
@@ -94,6 +93,7 @@ func decodeTransport(segment []byte, p *Parsed) drop.Reason {
 	case ICMP, ICMPv6:
 		return decodeICMP(segment, p)
 	}
+	p.Payload = p.L4
 	return drop.Pass
 }
 

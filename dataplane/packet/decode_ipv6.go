@@ -65,7 +65,6 @@ func decodeIPv6(frame []byte, p *Parsed) drop.Reason {
 	p.TTL = h[ipv6HopLimitAt]
 	p.L4 = ethernetLen + ipv6Len
 	p.End = uint16(ethernetLen + ipv6Len + length)
-	p.FinalDst = ethernetLen + ipv6DstAt
 	p.Tuple.Src = Addr(h[ipv6SrcAt:])
 	p.Tuple.Dst = Addr(h[ipv6DstAt:])
 	p.Tuple.Proto = next
@@ -189,6 +188,6 @@ func decodeRouting(h []byte, at int, p *Parsed) drop.Reason {
 	if kind != routingMobile && kind != routingSegment || 8+16*left > len(h) {
 		return drop.IPv6ChainInvalid
 	}
-	p.FinalDst = uint16(at + 8)
+	p.finalDst = uint16(at + 8)
 	return drop.Pass
 }

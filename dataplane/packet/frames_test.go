@@ -163,7 +163,11 @@ func slowTransportSum(f []byte, p *Parsed) uint16 {
 	if p.Version == 4 {
 		return slowSum(f[26:30], f[30:34], rest, segment)
 	}
-	return slowSum(f[22:38], f[p.FinalDst:][:16], rest, segment)
+	dst := f[38:54]
+	if p.SourceRouted() {
+		dst = f[p.finalDst:][:16]
+	}
+	return slowSum(f[22:38], dst, rest, segment)
 }
 
 func mustDecode(t testing.TB, f []byte) *Parsed {

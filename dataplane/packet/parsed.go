@@ -61,7 +61,7 @@ type Parsed struct {
 	L4        uint16 // the transport header, past IPv6 extension headers
 	Payload   uint16 // what follows the transport header; equals L4 where it is not understood
 	End       uint16 // past the packet's last byte; Ethernet padding excluded (A2)
-	FinalDst  uint16 // the destination address of the pseudo-header, see SourceRouted
+	finalDst  uint16 // the final destination in an IPv6 routing header, or 0, see SourceRouted
 
 	// TCP only.
 	Window     uint16 // as on the wire, unscaled
@@ -100,7 +100,7 @@ func (p *Parsed) LinkLocal() bool {
 // than Tuple.Dst, which then is only the next stop. The transport checksum covers the
 // final one (RFC 8200 section 8.1). Source-routed IPv4 packets are refused by Decode.
 func (p *Parsed) SourceRouted() bool {
-	return p.Version == 6 && p.FinalDst != p.L3+ipv6DstAt
+	return p.finalDst != 0
 }
 
 // IsICMPQuery reports whether the packet is an ICMP or ICMPv6 message with an

@@ -38,11 +38,18 @@ type Rewrite struct {
 // translation does not exist and a packet must not pass with half of one. Zones do not
 // matter, nor does the type of an ICMP query, which translation leaves alone.
 func RewriteTo(from, to Tuple) (r Rewrite) {
-	if !translatable(&from, &to) {
+	r.Set(&from, &to)
+	return r
+}
+
+// Set makes r what RewriteTo returns, without a copy of anything: for the path.
+func (r *Rewrite) Set(from, to *Tuple) {
+	if !translatable(from, to) {
 		panic("packet: no rewrite leads from " + from.String() + " to " + to.String())
 	}
 	r.Src, r.Dst = to.Src, to.Dst
 	r.SrcPort, r.DstPort = from.SrcPort, from.DstPort
+	r.Changes, r.L4Delta = 0, 0
 	if to.Src != from.Src {
 		r.Changes |= ChangesSrc
 	}
@@ -69,7 +76,6 @@ func RewriteTo(from, to Tuple) (r Rewrite) {
 	if r.DstPort != from.DstPort {
 		r.Changes |= ChangesDstPort
 	}
-	return r
 }
 
 // translatable reports whether both tuples are of one protocol and all addresses of one family.
@@ -104,7 +110,8 @@ func (r *Rewrite) Apply(frame []byte, p *Parsed) {
 		if p.SourceRouted() {
 			// The checksum covers another destination than the one changed here: take
 			// its part back (M5).
-			l4Delta = fold(add(word(l4Delta), delta(&r.Dst, &p.Tuple.Dst)))
+			was := Addr(h[ipv6DstAt:])
+			l4Delta = fold(add(word(l4Delta), delta(&r.Dst, &was)))
 		}
 		copy(h[ipv6SrcAt:ipv6DstAt], r.Src[:])
 		copy(h[ipv6DstAt:ipv6Len], r.Dst[:])
@@ -130,7 +137,17 @@ func (r *Rewrite) applyTransport(h []byte, proto Proto, delta uint16) {
 		if sum[0]|sum[1] == 0 {
 			sum[0], sum[1] = 0xff, 0xff // zero would say "not computed"
 		}
-	case ICMP, ICMPv6:
+	case ICMP:
+		if r.Changes&ChangesSrcPort == 0 {
+			return // addresses are not covered
+		}
+		binary.BigEndian.PutUint16(h[icmpIDAt:], r.SrcPort)
+		adjust(h[icmpSumAt:], delta)
+		if h[icmpSumAt]|h[icmpSumAt+1] == 0 && sum(h) == 0 {
+			// An echo reply of zeros only: the one case where the two zeros differ.
+			h[icmpSumAt], h[icmpSumAt+1] = 0xff, 0xff
+		}
+	case ICMPv6:
 		if r.Changes&ChangesSrcPort != 0 {
 			binary.BigEndian.PutUint16(h[icmpIDAt:], r.SrcPort)
 		}
