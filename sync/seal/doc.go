@@ -22,7 +22,7 @@
 //	sealed      receiver's  sender's        ciphertext, then a 16-byte tag
 //
 // A sealed datagram is AES-256-GCM (in hardware on every amd64 and arm64 server; 1400
-// bytes take 0.3 us here). The whole header is its associated data, and bytes 4 to 15 of
+// bytes take 0.65 us to seal on the 2.5 GHz Xeon of 2026-11-21). The whole header is its associated data, and bytes 4 to 15 of
 // the header are its nonce: the session id is constant under a key, so a nonce is the
 // pair of lane and counter, and Seal takes each counter of a lane once, atomically. A
 // retransmission is sealed anew. Keys differ per direction, so a reflected datagram

@@ -11,20 +11,20 @@ type Reject uint8
 
 // The reasons to refuse a datagram.
 const (
-	RejectUnset    Reject = iota // nobody decided: a defect
-	Accepted                     // not refused
-	RejectTruncated              // shorter than its kind must be
-	RejectBadMagic               // not of this protocol
-	RejectBadVersion             // a version of the format that this node does not speak
-	RejectUnknownKind            // neither knock, handshake nor sealed
-	RejectUnknownSession         // sealed for a session that this node does not hold
-	RejectLaneOutOfRange         // a lane that no session has
-	RejectReplayed               // counter seen before, or older than the window
-	RejectUnauthentic            // not made by a holder of the key
-	RejectMalformed              // a handshake or knock with fields out of range, or too long
-	RejectHandshakeReplayed      // a handshake1 seen before, or our own reflected
-	RejectHandshakeUnasked       // a handshake2 that answers nothing outstanding
-	RejectKnockIgnored           // a knock that names no session of ours, or comes too soon
+	RejectUnset             Reject = iota // nobody decided: a defect
+	Accepted                              // not refused
+	RejectTruncated                       // shorter than its kind must be
+	RejectBadMagic                        // not of this protocol
+	RejectBadVersion                      // a version of the format that this node does not speak
+	RejectUnknownKind                     // neither knock, handshake nor sealed
+	RejectUnknownSession                  // sealed for a session that this node does not hold
+	RejectLaneOutOfRange                  // a lane that no session has
+	RejectReplayed                        // counter seen before, or older than the window
+	RejectUnauthentic                     // not made by a holder of the key
+	RejectMalformed                       // a handshake or knock with fields out of range, or too long
+	RejectHandshakeReplayed               // a handshake1 seen before, or our own reflected
+	RejectHandshakeUnasked                // a handshake2 that answers nothing outstanding
+	RejectKnockIgnored                    // a knock that names no session of ours, or comes too soon
 	rejectsCount
 )
 

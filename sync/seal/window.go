@@ -45,9 +45,6 @@ func (w *Window) Mark(counter uint64) {
 			word++
 			w.ring[word%windowWords] = 0
 		}
-		if counter/64-w.newest/64 > windowWords {
-			w.ring = [windowWords]uint64{}
-		}
 		w.newest = counter
 	}
 	w.ring[counter/64%windowWords] |= 1 << (counter % 64)
