@@ -1,0 +1,227 @@
+package conntrack
+
+import "holdfast/dataplane/packet"
+
+// ApplyOutcome is what became of a remote state. The zero value refuses.
+type ApplyOutcome uint8
+
+// The outcomes of Apply and Merge.
+const (
+	Invalid         ApplyOutcome = iota // it cannot be the state of a connection: count it, and trust its sender less
+	AppliedNew                          // inserted
+	AppliedMerged                       // joined with ours, same incarnation
+	AppliedReopened                     // a greater incarnation of the same tuples took the place of ours
+	Stale                               // ours is better, Applied.Ours tells: answer with it
+	AppliedClash                        // a greater incarnation holds one of its tuples, Applied.Ours tells which
+	AppliedFull                         // no room
+	Unknown                             // Merge only: no such life at this index: ask for the whole state
+)
+
+// Applied is the result of Apply and Merge. The caller owns and reuses it.
+type Applied struct {
+	Index uint32  // of our entry; valid with the three Applied outcomes that changed it, and Stale
+	Ours  State   // valid with Stale and AppliedClash
+	Ended []Ended // connections that had to go, because each tuple belongs to the greatest incarnation that claims it
+}
+
+// Update is a State without what a receiver knows already: it names our entry by index
+// and the low half of the incarnation.
+type Update struct {
+	Incarnation uint32 // low 32 bits
+	Flags       Flags
+	Dir         [2]DirState
+	Idle        uint32 // ms
+}
+
+// Apply takes over the state of a connection from a peer: inserts it, or joins it with
+// ours. It believes nothing that a packet could not have brought about, and refuses the
+// rest as Invalid. Where two connections claim one tuple the greater incarnation has it,
+// on every node, in whatever order they hear of it.
+func (t *Table) Apply(s *State, now int64, a *Applied) ApplyOutcome {
+	a.Ended = a.Ended[:0]
+	if !s.valid() {
+		return Invalid
+	}
+	t.heard(s.Incarnation)
+	original, reply := t.secret.hash(&s.Original), t.secret.hash(&s.Reply)
+	for {
+		outcome, rival := t.apply(s, now, original, reply, a)
+		if rival == 0 {
+			t.reclaim()
+			return outcome
+		}
+		if outcome = t.displace(rival.index(), s, now, a); outcome != AppliedNew {
+			return outcome
+		}
+	}
+}
+
+// apply is one attempt of Apply. rival is the slot of a connection that stands in the
+// way and is not the same one.
+func (t *Table) apply(s *State, now int64, original, reply uint64, a *Applied) (out ApplyOutcome, rival slot) {
+	x, _ := split(original)
+	y, _ := split(reply)
+	t.lockTwo(x, y)
+	defer t.unlockTwo(x, y)
+	byOriginal, byReply := t.findLocked(original, &s.Original), t.findLocked(reply, &s.Reply)
+	switch {
+	case byOriginal != 0 && byReply != 0 && byOriginal.index() == byReply.index() && byOriginal.direction() == Original:
+		a.Index = byOriginal.index()
+		return t.join(&t.conns.all[a.Index], s, now, a), 0
+	case byOriginal != 0:
+		return Invalid, byOriginal
+	case byReply != 0:
+		return Invalid, byReply
+	}
+	if !t.roomForLocked(x, y) {
+		return AppliedFull, 0
+	}
+	index, ok := t.take()
+	if !ok {
+		return AppliedFull, 0
+	}
+	c := &t.conns.all[index]
+	c.tuple = [2]packet.Tuple{s.Original, s.Reply}
+	c.born = seconds(now)
+	c.become(s, milliseconds(now))
+	t.linkLocked(c, index, original, reply)
+	a.Index = index
+	return AppliedNew, 0
+}
+
+// displace removes the connection at index if s is the greater incarnation, and returns
+// AppliedNew if the way may be free now.
+func (t *Table) displace(index uint32, s *State, now int64, a *Applied) ApplyOutcome {
+	c := &t.conns.all[index]
+	home, live := t.lockLive(c)
+	if !live {
+		return AppliedNew // it has gone by itself
+	}
+	incarnation := c.incarnation
+	if incarnation >= s.Incarnation {
+		a.Index = index
+		c.export(&a.Ours, index, milliseconds(now))
+		t.unlock(home)
+		if a.Ours.Original == s.Original {
+			return Stale
+		}
+		return AppliedClash
+	}
+	t.unlock(home)
+	a.Ended = append(a.Ended, Ended{Why: EndReplaced})
+	last := &a.Ended[len(a.Ended)-1]
+	if !t.Remove(index, incarnation, now, &last.State) {
+		a.Ended = a.Ended[:len(a.Ended)-1]
+	}
+	return AppliedNew
+}
+
+// Merge joins an update with our entry at index, if that is still the life it speaks of.
+func (t *Table) Merge(index uint32, u *Update, now int64, a *Applied) ApplyOutcome {
+	a.Ended = a.Ended[:0]
+	c := t.entry(index)
+	if c == nil {
+		return Unknown
+	}
+	home, live := t.lockLive(c)
+	if !live {
+		return Unknown
+	}
+	defer t.unlock(home)
+	if uint32(c.incarnation) != u.Incarnation {
+		return Unknown
+	}
+	var s State
+	c.export(&s, index, milliseconds(now))
+	s.Flags = u.Flags&^(SourceNAT|DestinationNAT) | s.Flags&(SourceNAT|DestinationNAT)
+	s.Dir, s.Idle = u.Dir, u.Idle
+	if !s.valid() {
+		return Invalid
+	}
+	a.Index = index
+	return t.join(c, &s, now, a)
+}
+
+// join brings a state of the same tuples into an entry. The caller holds its home.
+func (t *Table) join(c *Conn, s *State, now int64, a *Applied) ApplyOutcome {
+	ms := milliseconds(now)
+	switch {
+	case s.Incarnation < c.incarnation:
+		c.export(&a.Ours, a.Index, ms)
+		return Stale
+	case s.Incarnation > c.incarnation:
+		c.become(s, ms)
+		return AppliedReopened
+	}
+	c.export(&a.Ours, a.Index, ms)
+	joined := a.Ours
+	joined.Merge(s)
+	stale := a.Ours.leads(s) && !s.leads(&a.Ours)
+	c.adopt(&joined, &a.Ours)
+	c.stamp(ms - s.Idle)
+	if stale {
+		return Stale
+	}
+	return AppliedMerged
+}
+
+// leads reports whether s knows of something that o does not.
+func (s *State) leads(o *State) bool {
+	if s.Flags&^o.Flags != 0 {
+		return true
+	}
+	for d := range s.Dir {
+		a, b := &s.Dir[d], &o.Dir[d]
+		if a.Seen&^b.Seen != 0 || b.Seen&SeenFIN <= a.Seen&SeenFIN && a.End > b.End {
+			return true
+		}
+	}
+	return false
+}
+
+// become makes an entry hold the life that s tells of. Its tuples are those of s.
+func (c *Conn) become(s *State, ms uint32) {
+	c.forget()
+	c.flags, c.incarnation = s.Flags, s.Incarnation
+	c.rule, c.sync = s.Rule, s.Sync
+	c.port = [2]packet.PortID{s.Ingress, s.Egress}
+	c.seen = ms - s.Idle
+	var none State
+	c.adopt(s, &none)
+}
+
+// adopt moves an entry, whose exported form is ours, forward to the joined form. What
+// did not grow stays as exact as it is here; what grew is as the exporter rounded it.
+func (c *Conn) adopt(joined, ours *State) {
+	c.flags |= joined.Flags
+	if c.proto() == packet.TCP {
+		c.sets = [2]Seen{joined.Dir[Original].Seen, joined.Dir[Reply].Seen}
+		for d := Original; d <= Reply; d++ {
+			to, from, e := &joined.Dir[d], &ours.Dir[d], &c.edge[d]
+			c.scale[d] = to.Scale
+			if to.MaxWin > from.MaxWin {
+				e.maxWin = to.MaxWin
+			}
+			if to.End != from.End || to.Seen&^from.Seen&SeenFIN != 0 {
+				e.end = to.End
+				c.ahead = c.ahead.without(d)
+				if rounds(&c.sets, d) {
+					c.ahead = c.ahead.with(d)
+				}
+			}
+			if to.MaxEnd > from.MaxEnd {
+				e.maxEnd = uint32(to.MaxEnd)
+			}
+		}
+		for d := Original; d <= Reply; d++ {
+			ack, e := joined.Dir[d].MaxAck, &c.edge[d]
+			if ack > ours.Dir[d].MaxAck && (ours.Dir[d].MaxAck == 0 || ack > unwrap(c.edge[d^1].end, e.maxAck)) {
+				e.maxAck = uint32(ack)
+			}
+		}
+	}
+	if state := stateOf(c.sets[Original], c.sets[Reply]); state != c.state || c.timer == TimerNone || state == StateNone {
+		c.state = state
+		c.timer = c.steadyTimer()
+	}
+}
