@@ -1,0 +1,42 @@
+package config
+
+import "fmt"
+
+// Check compares a node with the policy it is to run: every port has a device here, every
+// device a port, and priorities speak of groups that there are. The error is an Errors.
+func Check(n *Node, p *Policy) error {
+	d := &decoder{}
+	for _, port := range p.Ports {
+		if n.Device(port.Name.V) == nil {
+			d.refuse(port.Name.Pos, fmt.Sprintf("port %s has no device in %s", port.Name.V, n.File),
+				fmt.Sprintf("add %s = { device = \"eth1\" } to its [devices]", port.Name.V))
+		}
+	}
+	for _, v := range n.Devices {
+		known(d, "port", v.Port, p.portNames())
+	}
+	groups := make([]string, len(p.Groups))
+	for i, g := range p.Groups {
+		groups[i] = g.Name.V
+	}
+	for _, rank := range n.Priority {
+		known(d, "group", rank.Group, groups)
+	}
+	if len(n.Links) > 0 {
+		n.checkPriority(d, groups)
+	}
+	return d.errs.orNil()
+}
+
+// checkPriority: where nodes elect, each says its rank in every group.
+func (n *Node) checkPriority(d *decoder, groups []string) {
+	for _, g := range groups {
+		ranked := false
+		for _, rank := range n.Priority {
+			ranked = ranked || rank.Group.V == g
+		}
+		if !ranked {
+			d.refuse(n.Links[0].Pos, fmt.Sprintf("the node has peers and no priority in group %s", g), fmt.Sprintf("add priority = { %s = %d } to [cluster]", g, DefaultPriority))
+		}
+	}
+}

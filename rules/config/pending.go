@@ -1,0 +1,49 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+)
+
+// pending lists what the policy says and this version accepts without acting on it.
+// A line leaves this file when the thing is built.
+func (p *Policy) pending() []Notice {
+	var all []Notice
+	note := func(at Position, format string, args ...any) {
+		all = append(all, Notice{Pos: at, Text: fmt.Sprintf(format, args...)})
+	}
+	byFamily := map[Family]string{}
+	for _, g := range p.Gateways {
+		if used, ok := byFamily[familyOf(g.Address.V)]; ok {
+			note(g.Name.Pos, "gateway %s: connections go by gateway %s, the first of the family", g.Name.V, used)
+			continue
+		}
+		byFamily[familyOf(g.Address.V)] = g.Name.V
+		note(g.Name.Pos, "the health of gateway %s: its default route stands whether it answers or not", g.Name.V)
+	}
+	for _, t := range p.Tables {
+		note(t.Name.Pos, "table %s: it is always empty", t.Name.V)
+	}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		for _, a := range slices.Concat(r.From, r.To) {
+			if a.V.Kind == AddressTable {
+				note(a.Pos, "table %s in rule %s: it is always empty", a.V.Table, r.ID.V)
+			}
+			if a.V.Kind == AddressSelf {
+				note(a.Pos, "self in rule %s: packets from and to the node itself meet no rules; echo passes, the rest is dropped", r.ID.V)
+			}
+		}
+		if r.Gateway.Written() {
+			note(r.Gateway.Pos, "gateway of rule %s: connections follow the routes", r.ID.V)
+		}
+		if r.Mode.V != Strict {
+			note(r.Mode.Pos, "mode = %q of rule %s: strict holds", r.Mode.V, r.ID.V)
+		}
+		if r.Sync.V == SyncDefer {
+			note(r.Sync.Pos, `sync = "defer" of rule %s: async holds`, r.ID.V)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Notice) int { return a.Pos.compare(b.Pos) })
+	return all
+}

@@ -1,0 +1,200 @@
+package config
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Bounds of a policy.
+const (
+	portsMax    = 64 // a set of ports fits one word
+	portNameMax = 12 // the TAP of a port is "hf-" and its name, within the kernel's 15 bytes
+	rulesMax    = 1 << 16
+)
+
+// Policy is what is the same on every node.
+type Policy struct {
+	File     string    `json:"-"` // as it was named
+	Notices  []Notice  `json:"-"` // what is accepted and not acted on yet, in order of place
+	Macros   []Macro   `json:"-"` // expanded wherever they were used
+	Ports    []Port    // sorted by name: the position is the port's number, see PortID
+	Groups   []Group   // sorted by name; at least one
+	Cluster  Cluster   // with defaults
+	Gateways []Gateway // in the order of the file
+	Tables   []Table   // in the order of the file
+	NAT      []NAT     // in the order of the file
+	Rules    []Rule    // in the order of the file: the first that matches decides
+	Timeouts []Timeout // those that the file sets
+}
+
+// Port is a logical port: what rules speak of in place of a device.
+type Port struct {
+	Name      Value[string]
+	Addresses []Value[netip.Prefix] // the port's own addresses, each with its network's length
+	MAC       Value[MAC]            // not Written: to be made from the cluster's key
+}
+
+// Group is a set of ports that fail over together.
+type Group struct {
+	Name  Value[string]
+	Ports []Value[string]
+}
+
+// Gateway is a next hop for default routes.
+type Gateway struct {
+	Name    Value[string]
+	Port    Value[string]
+	Address Value[netip.Addr]
+}
+
+// Table is a dynamic set of addresses.
+type Table struct {
+	Name    Value[string]
+	Timeout Value[time.Duration] // zero: entries stay
+}
+
+// Timeout is how long connections may be idle while they wait for what Name says.
+type Timeout struct {
+	Name string // as the connection table names it, with "_" for "-"
+	Idle Value[time.Duration]
+}
+
+// timeoutNames are the keys of [timeouts]: the connection table's timers.
+var timeoutNames = []string{
+	"tcp_syn_sent", "tcp_syn_recv", "tcp_established", "tcp_fin_wait", "tcp_close_wait", "tcp_last_ack",
+	"tcp_time_wait", "tcp_close", "tcp_unacknowledged", "tcp_zero_window", "tcp_reset_inexact",
+	"udp", "udp_stream", "icmp", "gre", "gre_stream", "generic",
+}
+
+// PortID returns the number of a port, which is the rank of its name among the policy's,
+// so that all nodes agree on it.
+func (p *Policy) PortID(name string) (id uint8, ok bool) {
+	i, ok := slices.BinarySearchFunc(p.Ports, name, func(port Port, name string) int { return cmp.Compare(port.Name.V, name) })
+	return uint8(i), ok
+}
+
+// Port returns the port of a name, or nil.
+func (p *Policy) Port(name string) *Port {
+	if i, ok := p.PortID(name); ok {
+		return &p.Ports[i]
+	}
+	return nil
+}
+
+// Self returns the addresses of all ports: what rules call "self".
+func (p *Policy) Self() []netip.Addr {
+	var all []netip.Addr
+	for i := range p.Ports {
+		for _, a := range p.Ports[i].Addresses {
+			all = append(all, a.V.Addr())
+		}
+	}
+	return all
+}
+
+// portNames lists the names of all ports, for suggestions.
+func (p *Policy) portNames() []string {
+	names := make([]string, len(p.Ports))
+	for i := range p.Ports {
+		names[i] = p.Ports[i].Name.V
+	}
+	return names
+}
+
+// The keys that tell the two files apart.
+var (
+	nodeOnly   = []string{"policy", "node", "devices", "limits", "socket"}
+	policyOnly = []string{"include", "ports", "groups", "gateways", "macros", "tables", "nat", "rules", "timeouts"}
+)
+
+// policy reads the blueprint from the tree. It is whole only where there are no errors.
+func (b *builder) policy() (*Policy, Errors) {
+	d := &decoder{errs: b.errs, damaged: b.damaged}
+	file := &table{d: d, n: b.root, pos: b.root.pos}
+	p := &Policy{File: b.root.pos.File}
+
+	p.Macros = d.readMacros(file.sub("macros"))
+	file.sub("ports").each("port", portNameMax, func(name Value[string], t *table) {
+		port := Port{Name: name}
+		many(t, "addresses", portAddress, &port.Addresses)
+		one(t, "mac", mac, &port.MAC)
+		t.close("")
+		p.Ports = append(p.Ports, port)
+	})
+	file.sub("groups").each("group", nameMax, func(name Value[string], t *table) {
+		group := Group{Name: name}
+		if t.n.get("ports") == nil {
+			t.missing("ports", `["lan", "wan"]`)
+		}
+		many(t, "ports", named("port", portNameMax), &group.Ports)
+		t.close("")
+		p.Groups = append(p.Groups, group)
+	})
+	p.Cluster = d.readCluster(file.sub("cluster"))
+	file.sub("gateways").each("gateway", nameMax, func(name Value[string], t *table) {
+		gateway := Gateway{Name: name}
+		need(t, "port", named("port", portNameMax), `"wan"`, &gateway.Port)
+		need(t, "address", address, `"203.0.113.1"`, &gateway.Address)
+		t.close("")
+		p.Gateways = append(p.Gateways, gateway)
+	})
+	file.sub("tables").each("table", nameMax, func(name Value[string], t *table) {
+		table := Table{Name: name}
+		one(t, "timeout", duration(time.Second, 366*24*time.Hour), &table.Timeout)
+		t.close("")
+		p.Tables = append(p.Tables, table)
+	})
+	for _, t := range file.rows("nat") {
+		p.NAT = append(p.NAT, d.readNAT(t))
+	}
+	for _, t := range file.rows("rules") {
+		p.Rules = append(p.Rules, d.readRule(t))
+	}
+	p.Timeouts = d.readTimeouts(file.sub("timeouts"))
+	file.close("the node file", nodeOnly...)
+
+	p.order(file)
+	if !d.damaged {
+		p.refer(d)
+	}
+	p.Notices = p.pending()
+	return p, d.errs
+}
+
+func (d *decoder) readTimeouts(t *table) []Timeout {
+	var all []Timeout
+	for _, name := range timeoutNames {
+		timeout := Timeout{Name: name}
+		one(t, name, duration(time.Millisecond, 14*24*time.Hour), &timeout.Idle)
+		if timeout.Idle.Written() {
+			all = append(all, timeout)
+		}
+	}
+	t.close("")
+	return all
+}
+
+// order numbers the ports, and puts them into one group where the file names none.
+func (p *Policy) order(file *table) {
+	slices.SortFunc(p.Ports, func(a, b Port) int { return cmp.Compare(a.Name.V, b.Name.V) })
+	slices.SortFunc(p.Groups, func(a, b Group) int { return cmp.Compare(a.Name.V, b.Name.V) })
+	if len(p.Ports) == 0 && file.n.get("ports") == nil && !file.d.damaged {
+		file.refuse(file.pos, "the policy has no ports", `add [ports.lan] with addresses = ["10.0.0.1/24"]`)
+	}
+	if len(p.Ports) > portsMax {
+		over := p.Ports[portsMax].Name.Pos
+		file.refuse(over, "more than 64 ports", "remove some")
+	}
+	if len(p.Rules) > rulesMax {
+		file.refuse(p.Rules[rulesMax].Pos, "more than 65536 rules", "use lists and prefixes")
+	}
+	if len(p.Groups) == 0 {
+		group := Group{Name: byDefault("main")}
+		for _, port := range p.Ports {
+			group.Ports = append(group.Ports, Value[string]{V: port.Name.V})
+		}
+		p.Groups = []Group{group}
+	}
+}

@@ -1,0 +1,164 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// Rule is one row of the filter. Every list that is empty holds for everything.
+type Rule struct {
+	Pos       Position `json:"-"` // of its [[rules]]
+	ID        Value[string]
+	Action    Value[Action]
+	In, Out   []Value[string]  // logical ports
+	From, To  []Value[Address] // the original source, the final destination
+	Protos    []Value[Protocol]
+	FromPorts []Value[PortRange] // with a protocol that has ports
+	ToPorts   []Value[PortRange]
+	ICMPTypes []Value[uint8] // with icmp or icmpv6
+	Gateway   Value[string]
+	Labels    []Value[string] // with placeholders such as {port}
+	Mode      Value[StateMode]
+	Sync      Value[SyncMode]
+}
+
+// DefaultID is the name of what holds where no rule matches: block. No rule has it.
+const DefaultID = "default"
+
+// Action is what a rule says. The zero value is illegal.
+type Action uint8
+
+// The actions.
+const (
+	Pass   Action = iota + 1
+	Block         // drop without an answer
+	Reject        // drop and tell the sender
+	Match         // decide nothing; what it says of state holds for the rule that decides
+)
+
+// String returns the word of the file.
+func (a Action) String() string { return [...]string{"unset", "pass", "block", "reject", "match"}[a] }
+
+// MarshalText is String.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// StateMode is how strictly a connection's sequence numbers are judged.
+type StateMode uint8
+
+// The modes. The zero value is the default.
+const (
+	Strict  StateMode = iota // the window test
+	Liberal                  // only resets are judged by their number
+	Sloppy                   // states only, for paths that see one direction
+)
+
+// String returns the word of the file.
+func (m StateMode) String() string { return [...]string{"strict", "liberal", "sloppy"}[m] }
+
+// MarshalText is String.
+func (m StateMode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// SyncMode is how durable a connection is across a failover.
+type SyncMode uint8
+
+// The modes. The zero value is the default.
+const (
+	SyncAsync SyncMode = iota // replicated while the packet goes on
+	SyncDefer                 // the first packet waits for a peer's acknowledgement
+	SyncNone                  // not replicated
+)
+
+// String returns the word of the file.
+func (m SyncMode) String() string { return [...]string{"async", "defer", "none"}[m] }
+
+// MarshalText is String.
+func (m SyncMode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+func (d *decoder) readRule(t *table) Rule {
+	r := Rule{Pos: t.pos}
+	faults := len(d.errs)
+	need(t, "id", named("rule", nameMax), `"web-out"`, &r.ID)
+	need(t, "action", choice("an action", Pass, Block, Reject, Match), `"pass"`, &r.Action)
+	many(t, "in", named("port", portNameMax), &r.In)
+	many(t, "out", named("port", portNameMax), &r.Out)
+	many(t, "from", addressElement, &r.From)
+	many(t, "to", addressElement, &r.To)
+	many(t, "proto", protocol, &r.Protos)
+	many(t, "from_port", portRange, &r.FromPorts)
+	many(t, "to_port", portRange, &r.ToPorts)
+	r.readICMPTypes(t)
+	one(t, "gateway", named("gateway", nameMax), &r.Gateway)
+	many(t, "label", label, &r.Labels)
+	state := t.sub("state")
+	one(state, "mode", choice("a state mode", Strict, Liberal, Sloppy), &r.Mode)
+	one(state, "sync", choice("a sync mode", SyncAsync, SyncDefer, SyncNone), &r.Sync)
+	state.close("")
+	t.close("")
+	if len(d.errs) == faults {
+		r.check(d)
+	}
+	return r
+}
+
+// readICMPTypes reads the types, whose names depend on the protocol.
+func (r *Rule) readICMPTypes(t *table) {
+	n := t.n.get("icmp_type")
+	if n == nil {
+		t.value("icmp_type")
+		return
+	}
+	if len(r.Protos) != 1 || r.Protos[0].V != ICMP && r.Protos[0].V != ICMPv6 {
+		t.value("icmp_type")
+		t.refuse(n.pos, "icmp_type needs one protocol that has types", `write proto = "icmp" or proto = "icmpv6"`)
+		return
+	}
+	many(t, "icmp_type", icmpType(r.Protos[0].V), &r.ICMPTypes)
+}
+
+// check finds what is wrong with a rule whose values are right one by one.
+func (r *Rule) check(d *decoder) {
+	if r.ID.V == DefaultID {
+		d.refuse(r.ID.Pos, `"default" names what holds where no rule matches`, "give the rule another id")
+	}
+	ports := slices.Concat(r.FromPorts, r.ToPorts)
+	if len(ports) == 0 {
+		return
+	}
+	if len(r.Protos) == 0 {
+		d.refuse(ports[0].Pos, fmt.Sprintf("rule %s has ports and no protocol", r.ID.V), `add proto = "tcp" or proto = ["tcp", "udp"]`)
+	}
+	for _, p := range r.Protos {
+		if !p.V.HasPorts() {
+			d.refuse(p.Pos, fmt.Sprintf("rule %s has ports, and %s has none", r.ID.V, p.V), "write two rules, one without ports")
+		}
+	}
+}
+
+// Placeholders are what a label may hold between braces.
+var Placeholders = []string{"in", "out", "src", "dst", "port", "proto", "id"}
+
+// labelHole finds what stands between braces, or a brace that stands alone.
+var labelHole = regexp.MustCompile(`\{([^{}]*)\}|[{}]`)
+
+// label reads a label and checks its placeholders.
+func label(n *node) (string, *fault) {
+	s, bad := text("a label", nameMax, `"web"`)(n)
+	if bad != nil {
+		return "", bad
+	}
+	if strings.ContainsFunc(s, unicode.IsSpace) {
+		return "", &fault{what: n.literal() + " has a space", mend: "write a label without, so that selectors can name it"}
+	}
+	for _, hole := range labelHole.FindAllStringSubmatch(s, -1) {
+		if hole[0] == "{" || hole[0] == "}" {
+			return "", &fault{what: n.literal() + " has a brace without its other", mend: `write placeholders as "{port}"`}
+		}
+		if !slices.Contains(Placeholders, hole[1]) {
+			return "", &fault{what: fmt.Sprintf("unknown placeholder {%s} in a label", hole[1]), mend: suggest(hole[1], Placeholders, "placeholders")}
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,210 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sort"
+	"unicode/utf8"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// Bounds of what is read, so that a wrong file is an error and not a lack of memory.
+const (
+	fileSizeMax     = 8 << 20
+	includeDepthMax = 8
+)
+
+// builder turns files into one tree.
+type builder struct {
+	root    *node
+	errs    Errors
+	damaged bool // some lines did not become part of the tree
+
+	// read reads an included file; nil where include is not allowed, and the key is
+	// then one like any other.
+	read  func(path string) ([]byte, error)
+	stack []string // files being read, outermost first
+}
+
+// source is one file while it is being parsed. go-toml's offsets count from base,
+// where the last restart was.
+type source struct {
+	file  string
+	data  []byte
+	lines []int // offset of each line's first byte
+	base  int
+}
+
+func newSource(file string, data []byte) *source {
+	s := &source{file: file, data: slices.Clip(data), lines: []int{0}}
+	for i, c := range data {
+		if c == '\n' {
+			s.lines = append(s.lines, i+1)
+		}
+	}
+	return s
+}
+
+// at returns the position of an offset that go-toml gave.
+func (s *source) at(offset int) Position {
+	offset = min(s.base+offset, len(s.data))
+	line := sort.SearchInts(s.lines, offset+1) // lines[line-1] <= offset
+	start := s.lines[line-1]
+	return Position{File: s.file, Line: line, Column: utf8.RuneCount(s.data[start:offset]) + 1}
+}
+
+// parse adds a file to the tree. A fault of syntax does not end it: reading goes on at
+// the next line that opens a table, so that one run tells all.
+func (b *builder) parse(file string, data []byte) {
+	if len(data) > fileSizeMax {
+		b.refuse(&fault{at: Position{file, 1, 1}, what: fmt.Sprintf("the file has %d bytes, more than %d", len(data), fileSizeMax),
+			mend: "is this the right file?"})
+		return
+	}
+	if b.root.pos.IsZero() {
+		b.root.pos = Position{file, 1, 1}
+	}
+	b.stack = append(b.stack, file)
+	defer func() { b.stack = b.stack[:len(b.stack)-1] }()
+
+	s := newSource(file, data)
+	for {
+		var p unstable.Parser
+		p.Reset(s.data[s.base:])
+		current := b.root
+		for p.NextExpression() {
+			current = b.expression(s, current, p.Expression())
+		}
+		var bad *unstable.ParserError
+		if !errors.As(p.Error(), &bad) {
+			return
+		}
+		b.damaged = true
+		offset := int(p.Range(bad.Highlight).Offset)
+		b.refuse(&fault{at: s.at(offset), what: "not TOML: " + bad.Message, mend: "see https://toml.io for how values are written"})
+		next := bytes.Index(s.data[s.base+offset:], []byte("\n["))
+		if next < 0 {
+			return
+		}
+		s.base += offset + next + 1
+	}
+}
+
+func (b *builder) refuse(f *fault) {
+	b.errs = append(b.errs, Error{Pos: f.at, What: f.what, Mend: f.mend})
+}
+
+// expression takes one line of the file (or a value over several) into the tree and
+// returns the table that the following keys belong to.
+func (b *builder) expression(s *source, current *node, e *unstable.Node) *node {
+	var bad *fault
+	opened := current
+	switch e.Kind {
+	case unstable.KeyValue:
+		path, value := b.keyValue(s, e)
+		if b.read != nil && current == b.root && len(path) == 1 && path[0].name == "include" {
+			b.include(value)
+			return current
+		}
+		bad = current.set(path, value)
+	case unstable.Table:
+		opened, bad = b.root.open(keyPath(s, e))
+	case unstable.ArrayTable:
+		opened, bad = b.root.extend(keyPath(s, e))
+	}
+	if bad != nil {
+		b.refuse(bad)
+	}
+	if opened == nil { // a refused header: read what follows, for its own faults, into nowhere
+		opened = &node{kind: unstable.Table}
+	}
+	return opened
+}
+
+func keyPath(s *source, e *unstable.Node) []keyPart {
+	var path []keyPart
+	for it := e.Key(); it.Next(); {
+		path = append(path, keyPart{name: string(it.Node().Data), pos: s.at(int(it.Node().Raw.Offset))})
+	}
+	return path
+}
+
+// keyValue converts a key and its value.
+func (b *builder) keyValue(s *source, e *unstable.Node) ([]keyPart, *node) {
+	end := 0
+	for it := e.Key(); it.Next(); {
+		end = int(it.Node().Raw.Offset + it.Node().Raw.Length)
+	}
+	// go-toml gives lists no offset of their own; theirs is that of the bracket after
+	// the key and the equals sign.
+	rest := s.data[s.base+end:]
+	start := end + len(rest) - len(bytes.TrimLeft(rest, " \t="))
+	return keyPath(s, e), b.value(s, e.Value(), start)
+}
+
+// value converts a value that starts at offset.
+func (b *builder) value(s *source, v *unstable.Node, offset int) *node {
+	if v.Raw.Length > 0 {
+		offset = int(v.Raw.Offset)
+	}
+	n := &node{kind: v.Kind, pos: s.at(offset), text: string(v.Data)}
+	switch v.Kind {
+	case unstable.Array:
+		for it := v.Children(); it.Next(); {
+			n.items = append(n.items, b.value(s, it.Node(), offset))
+		}
+	case unstable.InlineTable:
+		n.kind, n.text, n.origin = unstable.Table, "", inline
+		for it := v.Children(); it.Next(); {
+			path, value := b.keyValue(s, it.Node())
+			if bad := n.set(path, value); bad != nil {
+				b.refuse(bad)
+			}
+		}
+	}
+	return n
+}
+
+// include reads the files of an include list as if their lines stood in its place:
+// paths are relative to the file that names them.
+func (b *builder) include(list *node) {
+	items := []*node{list}
+	if list.kind == unstable.Array {
+		items = list.items
+	}
+	from := b.stack[len(b.stack)-1]
+	for _, n := range items {
+		if n.kind != unstable.String {
+			b.refuse(&fault{at: n.pos, what: n.literal() + " is not a path", mend: `write a list of strings, such as include = ["more.toml"]`})
+			continue
+		}
+		path := relativeTo(from, n.text)
+		switch {
+		case slices.Contains(b.stack, path):
+			b.refuse(&fault{at: n.pos, what: fmt.Sprintf("%s includes itself", path), mend: "remove one of the includes"})
+			continue
+		case len(b.stack) >= includeDepthMax:
+			b.refuse(&fault{at: n.pos, what: fmt.Sprintf("files include each other %d deep", includeDepthMax), mend: "include the files from the policy itself"})
+			continue
+		}
+		data, err := b.read(path)
+		if err != nil {
+			b.damaged = true
+			b.refuse(unreadable(n.pos, "included file "+path, err))
+			continue
+		}
+		b.parse(path, data)
+	}
+}
+
+// relativeTo resolves path against the folder of the file that names it.
+func relativeTo(file, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(filepath.Dir(file), path)
+}

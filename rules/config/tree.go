@@ -1,0 +1,170 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// origin says how a table came to be, because TOML lets only some be added to.
+type origin uint8
+
+const (
+	implicit origin = iota + 1 // made on the way to [a.b]; may still get its own header
+	header                     // by [a] or [[a]]
+	dotted                     // by a.b = 1; more dotted keys may follow, a header may not
+	inline                     // { ... }: closed
+)
+
+// node is a value of the file: a scalar, a list or a table. Its kind is one of
+// go-toml's, where InlineTable is folded into Table, and ArrayTable is the list that
+// [[a]] makes.
+type node struct {
+	kind   unstable.Kind
+	pos    Position
+	text   string         // a string's content; other scalars as written
+	items  []*node        // Array, ArrayTable
+	fields []field        // Table, in the order of the file
+	index  map[string]int // of fields, by name
+	origin origin         // Table
+}
+
+// field is a key of a table with its value.
+type field struct {
+	name  string
+	pos   Position // of the key
+	value *node
+}
+
+// get returns the value of key, or nil.
+func (n *node) get(key string) *node {
+	if n == nil {
+		return nil
+	}
+	if i, ok := n.index[key]; ok {
+		return n.fields[i].value
+	}
+	return nil
+}
+
+func (n *node) add(key keyPart, value *node) *node {
+	if n.index == nil {
+		n.index = map[string]int{}
+	}
+	n.index[key.name] = len(n.fields)
+	n.fields = append(n.fields, field{name: key.name, pos: key.pos, value: value})
+	return value
+}
+
+// literal describes a value in a message: scalars as they are meant, short.
+func (n *node) literal() string {
+	switch n.kind {
+	case unstable.Table:
+		return "a table"
+	case unstable.Array, unstable.ArrayTable:
+		return "a list"
+	case unstable.String:
+		return fmt.Sprintf("%q", clip(n.text))
+	}
+	return clip(n.text)
+}
+
+// clip shortens what a message quotes.
+func clip(s string) string {
+	const most = 48
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
+}
+
+// keyPart is one part of a dotted key.
+type keyPart struct {
+	name string
+	pos  Position
+}
+
+// set stores value under the dotted key path below n (TOML 1.0, "Keys").
+func (n *node) set(path []keyPart, value *node) *fault {
+	for _, part := range path[:len(path)-1] {
+		next := n.get(part.name)
+		switch {
+		case next == nil:
+			next = n.add(part, &node{kind: unstable.Table, pos: part.pos, origin: dotted})
+		case next.kind != unstable.Table || next.origin != dotted:
+			return twice(part, next)
+		}
+		n = next
+	}
+	last := path[len(path)-1]
+	if old := n.get(last.name); old != nil {
+		return twice(last, old)
+	}
+	n.add(last, value)
+	return nil
+}
+
+// open returns the table that the header [path] names, making it where it is new
+// (TOML 1.0, "Table"). Unlike TOML, two files may each open the same table: that is
+// how included files add to it.
+func (n *node) open(path []keyPart) (*node, *fault) {
+	n, bad := n.descend(path[:len(path)-1])
+	if bad != nil {
+		return nil, bad
+	}
+	last := path[len(path)-1]
+	old := n.get(last.name)
+	switch {
+	case old == nil:
+		return n.add(last, &node{kind: unstable.Table, pos: last.pos, origin: header}), nil
+	case old.kind == unstable.Table && (old.origin == implicit || old.origin == header && old.pos.File != last.pos.File):
+		old.origin, old.pos = header, last.pos
+		return old, nil
+	}
+	return nil, twice(last, old)
+}
+
+// extend appends a table to the list that the header [[path]] names (TOML 1.0,
+// "Array of Tables").
+func (n *node) extend(path []keyPart) (*node, *fault) {
+	n, bad := n.descend(path[:len(path)-1])
+	if bad != nil {
+		return nil, bad
+	}
+	last := path[len(path)-1]
+	list := n.get(last.name)
+	if list == nil {
+		list = n.add(last, &node{kind: unstable.ArrayTable, pos: last.pos})
+	}
+	if list.kind != unstable.ArrayTable {
+		return nil, twice(last, list)
+	}
+	row := &node{kind: unstable.Table, pos: last.pos, origin: header}
+	list.items = append(list.items, row)
+	return row, nil
+}
+
+// descend follows the leading parts of a header.
+func (n *node) descend(path []keyPart) (*node, *fault) {
+	for _, part := range path {
+		next := n.get(part.name)
+		switch {
+		case next == nil:
+			next = n.add(part, &node{kind: unstable.Table, pos: part.pos, origin: implicit})
+		case next.kind == unstable.ArrayTable:
+			next = next.items[len(next.items)-1]
+		case next.kind != unstable.Table || next.origin == inline:
+			return nil, twice(part, next)
+		}
+		n = next
+	}
+	return n, nil
+}
+
+func twice(part keyPart, old *node) *fault {
+	return &fault{
+		at:   part.pos,
+		what: fmt.Sprintf("%q is set twice, first at %s", clip(part.name), old.pos),
+		mend: "remove one of the two",
+	}
+}

@@ -1,0 +1,188 @@
+package rules
+
+import (
+	"cmp"
+	"slices"
+
+	"holdfast/conntrack"
+	"holdfast/dataplane/packet"
+	"holdfast/rules/config"
+)
+
+// Set is a compiled filter. The zero value blocks everything.
+type Set struct {
+	rules     []rule
+	addresses []span     // of all rules, each rule's lists beside each other
+	ports     []portSpan // likewise
+	listed    []Rule     // in the order of the policy, the default behind them
+	byNumber  []uint32   // indices into listed, sorted by Rule.Number
+}
+
+// rule is what a rule wants of a packet, in the order in which it is compared: what is
+// cheap and tells most apart stands first.
+type rule struct {
+	in, out   portSet // empty: any
+	protos    [4]uint64
+	toPorts   list // into Set.ports
+	fromPorts list
+	to, from  list // into Set.addresses
+	says      says
+}
+
+// says is what a rule says of a packet that matches.
+type says struct {
+	action     config.Action
+	sync       conntrack.SyncMode
+	syncSource source
+	number     uint32
+}
+
+// source says whether a rule itself spoke of something.
+type source uint8
+
+const (
+	inherited source = iota
+	spoken
+)
+
+// portSet is a set of logical ports, one bit each.
+type portSet uint64
+
+// holds reports whether the set is empty, or has id. A shift by packet.NoPort gives no
+// bit, so packets that come from nowhere match only the empty set.
+func (s portSet) holds(id packet.PortID) bool { return s == 0 || s>>id&1 != 0 }
+
+// list is a part of one of the Set's slices; one whose end lies before its start holds
+// everything.
+type list struct{ start, end uint32 }
+
+var anyList = list{start: 1}
+
+func (l list) any() bool { return l.end < l.start }
+
+// portSpan is port numbers, or an ICMP query's type and code as packet.Tuple has them.
+type portSpan struct{ first, last uint16 }
+
+// query is a packet as rules compare it.
+type query struct {
+	src, dst number
+	tuple    *packet.Tuple
+	in, out  packet.PortID
+}
+
+// Rule is a rule as listings name it.
+type Rule struct {
+	ID     string
+	Number uint32 // made from the ID alone, so the same on every node; 0 is the default
+	Action config.Action
+	Labels []string // with placeholders
+	Pos    config.Position
+}
+
+// Len returns how many rules there are, without the default.
+func (s *Set) Len() int { return len(s.rules) }
+
+// Rules returns the rules in order and the default, whose index is Len, behind them. The
+// caller must not change them.
+func (s *Set) Rules() []Rule { return s.listed }
+
+// ByNumber returns the rule of a number.
+func (s *Set) ByNumber(n uint32) (Rule, bool) {
+	i, ok := slices.BinarySearchFunc(s.byNumber, n, func(index, n uint32) int {
+		return cmp.Compare(s.listed[index].Number, n)
+	})
+	if !ok {
+		return Rule{}, false
+	}
+	return s.listed[s.byNumber[i]], true
+}
+
+// Match says what becomes of the first packet of a connection, which came in by one
+// logical port and would leave by the other. It does not allocate.
+func (s *Set) Match(t *packet.Tuple, in, out packet.PortID) Verdict {
+	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out}
+	sync := conntrack.SyncAsync
+	for i := range s.rules {
+		r := &s.rules[i]
+		if s.differs(r, &q) != FieldNone {
+			continue
+		}
+		if r.says.syncSource == spoken {
+			sync = r.says.sync
+		}
+		if r.says.action == config.Match {
+			continue
+		}
+		return Verdict{Action: actions[r.says.action], Sync: sync, Rule: uint32(i), Number: r.says.number}
+	}
+	return Verdict{Action: Block, Rule: uint32(len(s.rules))}
+}
+
+// actions translates what decides.
+var actions = [...]Action{config.Pass: Pass, config.Block: Block, config.Reject: Reject}
+
+// Step is one rule that was asked, and where the packet first differs from it:
+// FieldNone where the rule matches.
+type Step struct {
+	Rule    uint32
+	Differs Field
+}
+
+// Explain returns Match's verdict and every rule that was asked on the way, the one that
+// decided last.
+func (s *Set) Explain(t *packet.Tuple, in, out packet.PortID) (Verdict, []Step) {
+	v := s.Match(t, in, out)
+	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out}
+	var steps []Step
+	for i := range s.rules[:min(int(v.Rule)+1, len(s.rules))] {
+		steps = append(steps, Step{uint32(i), s.differs(&s.rules[i], &q)})
+	}
+	return v, steps
+}
+
+// differs returns the first field in which a packet is not what the rule wants.
+func (s *Set) differs(r *rule, q *query) Field {
+	proto := q.tuple.Proto
+	switch {
+	case !r.in.holds(q.in):
+		return FieldIn
+	case !r.out.holds(q.out):
+		return FieldOut
+	case r.protos[proto>>6]>>(proto&63)&1 == 0:
+		return FieldProto
+	case !r.toPorts.any() && !holdsPort(s.ports[r.toPorts.start:r.toPorts.end], q.tuple.DstPort):
+		return FieldToPort
+	case !r.fromPorts.any() && !holdsPort(s.ports[r.fromPorts.start:r.fromPorts.end], q.tuple.SrcPort):
+		return FieldFromPort
+	case !r.to.any() && !holdsAddress(s.addresses[r.to.start:r.to.end], q.dst):
+		return FieldTo
+	case !r.from.any() && !holdsAddress(s.addresses[r.from.start:r.from.end], q.src):
+		return FieldFrom
+	}
+	return FieldNone
+}
+
+func holdsPort(spans []portSpan, n uint16) bool {
+	for _, s := range spans {
+		if n >= s.first && n <= s.last {
+			return true
+		}
+	}
+	return false
+}
+
+// holdsAddress looks for n by halving: spans are sorted and disjoint.
+func holdsAddress(spans []span, n number) bool {
+	for len(spans) > 0 {
+		middle := len(spans) / 2
+		switch s := &spans[middle]; {
+		case n.less(s.first):
+			spans = spans[:middle]
+		case s.last.less(n):
+			spans = spans[middle+1:]
+		default:
+			return true
+		}
+	}
+	return false
+}

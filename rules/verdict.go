@@ -1,0 +1,62 @@
+package rules
+
+import (
+	"fmt"
+
+	"holdfast/conntrack"
+)
+
+// Action is what becomes of a packet. The zero value drops it.
+type Action uint8
+
+// The actions.
+const (
+	Block  Action = iota // dropped without an answer
+	Pass                 // begins a connection
+	Reject               // dropped, and the sender is told
+)
+
+// String returns the word of the configuration.
+func (a Action) String() string {
+	switch a {
+	case Block:
+		return "block"
+	case Pass:
+		return "pass"
+	case Reject:
+		return "reject"
+	}
+	return fmt.Sprintf("action-%d", uint8(a))
+}
+
+// Verdict is what a Set says of a packet. The zero value drops it.
+type Verdict struct {
+	Action Action
+	Sync   conntrack.SyncMode
+	Rule   uint32 // index of the rule that decided; Set.Len() for the default
+	Number uint32 // stable number of that rule, see Rule.Number; 0 for the default
+}
+
+// Field is what of a packet a rule can look at.
+type Field uint8
+
+// The fields, in the order in which a rule is compared. FieldNone is no difference.
+const (
+	FieldNone Field = iota
+	FieldIn
+	FieldOut
+	FieldProto
+	FieldToPort
+	FieldFromPort
+	FieldTo
+	FieldFrom
+)
+
+// String returns the key of the configuration.
+func (f Field) String() string {
+	names := [...]string{"none", "in", "out", "proto", "to_port", "from_port", "to", "from"}
+	if int(f) < len(names) {
+		return names[f]
+	}
+	return fmt.Sprintf("field-%d", uint8(f))
+}
