@@ -1,0 +1,168 @@
+package wire
+
+import (
+	"math/rand/v2"
+	"net/netip"
+
+	"holdfast/conntrack"
+	"holdfast/dataplane/gate"
+	"holdfast/dataplane/packet"
+)
+
+func addr(text string) packet.Addr { return packet.AddrFrom(netip.MustParseAddr(text)) }
+
+// masqueraded is a TCP connection of a client behind this firewall, translated to an
+// external address and another port.
+func masqueraded(client, server, external string) conntrack.State {
+	s := conntrack.State{
+		Index: 0x00012345, Incarnation: 0x0000_0000_0777_0001, Rule: 0xcafe0042, Ingress: 0, Egress: 1,
+		Flags: conntrack.SourceNAT,
+		Original: packet.Tuple{
+			Src: addr(client), Dst: addr(server), SrcPort: 40001, DstPort: 443, Proto: packet.TCP,
+		},
+	}
+	s.Reply = s.Original.Reply()
+	s.Reply.Dst, s.Reply.DstPort = addr(external), 61234
+	return s
+}
+
+// begun is the connection after its SYN.
+func begun() conntrack.State {
+	s := masqueraded("10.0.0.5", "198.51.100.9", "203.0.113.1")
+	s.Dir[0] = conntrack.DirState{
+		Seen: conntrack.SeenSYN | conntrack.SeenScale | conntrack.SeenSACK, Scale: 7, MaxWin: 1 << 16,
+		End: 1<<32 | 0xfffffff1,
+	}
+	s.Dir[1].MaxAck = 1<<32 | 0xfffffff0
+	complete(&s.Dir)
+	return s
+}
+
+// established is the connection in the middle of a download that has wrapped twice.
+func established(s conntrack.State) conntrack.State {
+	s.Flags |= conntrack.Replied | conntrack.Assured
+	const seen = conntrack.SeenSYN | conntrack.SeenSYNAcked | conntrack.SeenScale | conntrack.SeenSACK
+	s.Dir[0] = conntrack.DirState{Seen: seen, Scale: 7, MaxWin: 1 << 22, End: 0x1_0080_0000, MaxAck: 0x3_7fc0_0000}
+	s.Dir[1] = conntrack.DirState{Seen: seen, Scale: 8, MaxWin: 1 << 17, End: 0x3_8080_0000, MaxAck: 0x1_0000_0000}
+	complete(&s.Dir)
+	return s
+}
+
+// closing is the connection when the server's FIN came, whose position is exact, while
+// the client's edges are still on the grid.
+func closing() conntrack.State {
+	s := established(begun())
+	s.Dir[1].Seen |= conntrack.SeenFIN
+	s.Dir[1].End = 0x3_8012_3457
+	complete(&s.Dir)
+	return s
+}
+
+func six() conntrack.State {
+	s := masqueraded("2001:db8::5", "2001:db8:1::9", "2001:db8:ffff::1")
+	s.Reply.Src, s.Reply.SrcPort = addr("fd00::80"), 8443
+	s.Flags |= conntrack.DestinationNAT
+	s.Original.Zone, s.Reply.Zone = 9, 9
+	s.Idle = 123456
+	s.Sync = conntrack.SyncDefer
+	return established(s)
+}
+
+func udp() conntrack.State {
+	s := masqueraded("10.0.0.5", "198.51.100.9", "203.0.113.1")
+	s.Original.Proto, s.Reply.Proto = packet.UDP, packet.UDP
+	return s
+}
+
+func icmp() conntrack.State {
+	s := masqueraded("10.0.0.5", "198.51.100.9", "203.0.113.1")
+	s.Original.Proto, s.Original.DstPort = packet.ICMP, packet.ICMPEchoRequest<<8
+	s.Reply = s.Original.Reply()
+	s.Reply.Dst, s.Reply.SrcPort = addr("203.0.113.1"), 777
+	return s
+}
+
+var states = map[string]conntrack.State{
+	"tcp4-nat-begun": begun(), "tcp4-nat-established": established(begun()), "tcp4-nat-closing": closing(),
+	"tcp4-plain": func() conntrack.State {
+		s := begun()
+		s.Reply, s.Flags = s.Original.Reply(), 0
+		return s
+	}(),
+	"tcp6-nat-both": six(), "udp4-nat": udp(), "icmp4-nat": icmp(),
+}
+
+func lanesOf(last ...uint64) (l Lanes) {
+	l.Set(last)
+	return l
+}
+
+func hello() *Hello {
+	return &Hello{
+		VersionMin: 1, VersionMax: 2, Capabilities: 5, Name: "fw-a", Node: 3, Boot: 0x1122334455667788,
+		Policy: 0x99aabbccddeeff00, Priority: -7, Start: StartedEmpty, Sent: lanesOf(0, 12, 1<<40),
+	}
+}
+
+func heartbeat() *Heartbeat {
+	return &Heartbeat{
+		Node: 3, Role: gate.Active, Condition: Ready | Yields, Priority: -100, Term: 77,
+		Sent: lanesOf(5, 6, 7), Acked: lanesOf(4, 0),
+	}
+}
+
+// message is what all messages but the connections' are.
+type message interface {
+	Append([]byte) []byte
+	Decode(*Frame) error
+}
+
+// messages are samples of all those, and how to make an empty one of the kind.
+var messages = map[string]struct {
+	sample message
+	empty  func() message
+}{
+	"hello":          {hello(), func() message { return new(Hello) }},
+	"heartbeat":      {heartbeat(), func() message { return new(Heartbeat) }},
+	"announce":       {&Announce{Claim{Term: 77, Group: 0, Node: 3}}, func() message { return new(Announce) }},
+	"goodbye":        {&Goodbye{Claim{Term: 78, Group: 1, Node: 2}}, func() message { return new(Goodbye) }},
+	"ack":            {&Ack{lanesOf(1, 2, 3)}, func() message { return new(Ack) }},
+	"nack":           {&Nack{Lane: 2, First: 10, Last: 12}, func() message { return new(Nack) }},
+	"lost":           {&Lost{Lane: 63, First: 100}, func() message { return new(Lost) }},
+	"update-request": {&UpdateRequest{Index: 5, Incarnation: 0x07770001}, func() message { return new(UpdateRequest) }},
+	"neighbor4": {
+		&Neighbor{Port: 1, Address: addr("198.51.100.1"), MAC: packet.MAC{2, 0, 0, 0, 0, 9}, Validity: 30000},
+		func() message { return new(Neighbor) },
+	},
+	"neighbor6": {
+		&Neighbor{Port: 1, Address: addr("fe80::1"), MAC: packet.MAC{2, 0, 0, 0, 0, 9}, Validity: 30000},
+		func() message { return new(Neighbor) },
+	},
+	"kill": {&Kill{ID: 1<<16 | 3, Selector: []byte("proto=tcp src=10.0.0.0/8")}, func() message { return new(Kill) }},
+}
+
+// randomState makes a state such as a table exports.
+func randomState(rng *rand.Rand) conntrack.State {
+	s := masqueraded("10.0.0.5", "198.51.100.9", "203.0.113.1")
+	s.Index, s.Incarnation, s.Rule = rng.Uint32(), conntrack.Incarnation(rng.Uint64()), rng.Uint32()
+	s.Original.SrcPort, s.Reply.DstPort = uint16(rng.Uint32()), uint16(rng.Uint32())
+	s.Flags = conntrack.Flags(rng.Uint32N(16))
+	grid := 0
+	if rng.IntN(2) == 0 {
+		grid = 20 + rng.IntN(9)
+	}
+	for d := range s.Dir {
+		s.Dir[d] = conntrack.DirState{
+			Seen: conntrack.Seen(rng.Uint32N(128)) &^ conntrack.SeenSYNAcked, Scale: uint8(rng.UintN(15)),
+			MaxWin: 1 << (16 + rng.IntN(15)), End: (1<<32 + rng.Uint64N(1<<44)) >> grid << grid,
+		}
+		if grid != 0 {
+			s.Dir[d].Seen |= conntrack.SeenSYNAcked
+		}
+	}
+	for d := range s.Dir {
+		s.Dir[d].MaxAck = s.Dir[d^1].End - rng.Uint64N(4)<<grid
+	}
+	complete(&s.Dir)
+	return s
+}
