@@ -1,0 +1,190 @@
+package journal
+
+import (
+	"sync/atomic"
+
+	"holdfast/conntrack"
+	"holdfast/nat"
+	"holdfast/sync/wire"
+)
+
+// requestsMax bounds how many connections are asked for between two calls of Requests.
+// What is not asked for now is asked for when the next update of it comes.
+const requestsMax = 64
+
+// Applier brings a peer's messages into the table and the port maps. It belongs to the
+// peer's reader; Refused and Conflicts are safe from any goroutine.
+//
+// What a message says is believed as little as what a packet says: the table validates
+// every state, and a bad one is dropped and counted.
+type Applier struct {
+	table    *conntrack.Table
+	pool     *nat.Pool
+	shared   *Shared // where better states are told
+	neighbor func(*wire.Neighbor)
+
+	ours     []uint32 // by the sender's index: our index + 1, 0: unknown
+	applied  conntrack.Applied
+	state    conntrack.State
+	frame    wire.Frame
+	update   wire.Update
+	change   conntrack.Update
+	requests []wire.UpdateRequest
+
+	refused   atomic.Uint64 // messages that could not be applied
+	conflicts atomic.Uint64 // external ports that belong to another endpoint here
+}
+
+// NewApplier returns an applier of one peer. neighbor takes the MACs that the peer
+// tells; it must not keep what it is given.
+func NewApplier(table *conntrack.Table, pool *nat.Pool, shared *Shared, neighbor func(*wire.Neighbor)) *Applier {
+	return &Applier{table: table, pool: pool, shared: shared, neighbor: neighbor}
+}
+
+// Refused counts messages that could not be applied.
+func (a *Applier) Refused() uint64 { return a.refused.Load() }
+
+// Conflicts counts connections whose external port belongs to another endpoint here.
+func (a *Applier) Conflicts() uint64 { return a.conflicts.Load() }
+
+// Forget drops what the sender's indices mean: it has begun a new life.
+func (a *Applier) Forget() { clear(a.ours) }
+
+// Apply applies the messages of one batch, in order, at now (CLOCK_BOOTTIME ns).
+func (a *Applier) Apply(body []byte, now int64) {
+	frames := wire.Frames{Rest: body}
+	for frames.Next(&a.frame) {
+		if !a.message(&a.frame, now) {
+			a.refused.Add(1)
+		}
+	}
+	if frames.Err() != nil {
+		a.refused.Add(1)
+	}
+}
+
+// message applies one message and reports whether it could be.
+func (a *Applier) message(f *wire.Frame, now int64) bool {
+	switch f.Type {
+	case wire.TypeInsert:
+		return wire.DecodeInsert(f, &a.state) == nil && a.insert(now)
+	case wire.TypeUpdate:
+		return wire.DecodeUpdate(f, &a.update) == nil && a.merge(now)
+	case wire.TypeDelete:
+		var d wire.Delete
+		return wire.DecodeDelete(f, &d) == nil && a.remove(&d, now)
+	case wire.TypeNeighbor:
+		var n wire.Neighbor
+		if n.Decode(f) != nil {
+			return false
+		}
+		a.neighbor(&n)
+	}
+	return true // also a type of a later version: skipped
+}
+
+// insert applies a whole state: into the table, and its port is taken at once.
+func (a *Applier) insert(now int64) bool {
+	outcome := a.table.Apply(&a.state, now, &a.applied)
+	a.bury()
+	switch outcome {
+	case conntrack.AppliedNew:
+		if _, ok := a.pool.Take(a.state.Original, a.state.Reply); !ok {
+			a.conflicts.Add(1)
+			var last conntrack.State
+			a.table.Remove(a.applied.Index, a.state.Incarnation, now, &last)
+			return false
+		}
+	case conntrack.AppliedMerged, conntrack.AppliedReopened:
+	case conntrack.Stale:
+		a.shared.Insert(&a.applied.Ours, now)
+	default:
+		return false
+	}
+	return a.remember(a.state.Index, a.applied.Index)
+}
+
+// bury gives back what connections held that had to go for a greater incarnation.
+func (a *Applier) bury() {
+	for i := range a.applied.Ended {
+		s := &a.applied.Ended[i].State
+		a.pool.Release(a.pool.BindingOf(s.Original, s.Reply))
+	}
+}
+
+// remember notes which of our entries a sender's index means.
+func (a *Applier) remember(theirs, ours uint32) bool {
+	if int64(theirs) >= int64(a.table.Capacity()) {
+		return false // a table larger than ours, or nonsense
+	}
+	if int(theirs) >= len(a.ours) {
+		a.ours = append(a.ours, make([]uint32, int(theirs)+1-len(a.ours))...)
+	}
+	a.ours[theirs] = ours + 1
+	return true
+}
+
+// known returns our index of a sender's.
+func (a *Applier) known(theirs uint32) (ours uint32, ok bool) {
+	if int64(theirs) >= int64(len(a.ours)) || a.ours[theirs] == 0 {
+		return 0, false
+	}
+	return a.ours[theirs] - 1, true
+}
+
+// merge applies an update to the connection that its sender's index means here, or asks
+// for the whole of one that is not known.
+func (a *Applier) merge(now int64) bool {
+	ours, ok := a.known(a.update.Index)
+	if !ok || !a.table.Export(ours, now, &a.state) || !a.update.Onto(&a.state, &a.change) {
+		a.request()
+		return true
+	}
+	switch a.table.Merge(ours, &a.change, now, &a.applied) {
+	case conntrack.AppliedMerged:
+	case conntrack.Unknown: // it ended here between the two calls
+		a.request()
+	case conntrack.Stale:
+		a.shared.Insert(&a.applied.Ours, now)
+	default:
+		return false
+	}
+	return true
+}
+
+// remove ends the connection that a delete names. One that is not known here has ended
+// already, or was never told of: both are well.
+func (a *Applier) remove(d *wire.Delete, now int64) bool {
+	ours, ok := a.known(d.Index)
+	if !ok || !a.table.Export(ours, now, &a.state) || uint32(a.state.Incarnation) != d.Incarnation {
+		return true
+	}
+	var last conntrack.State
+	if a.table.Remove(ours, a.state.Incarnation, now, &last) {
+		a.pool.Release(a.pool.BindingOf(last.Original, last.Reply))
+	}
+	a.ours[d.Index] = 0
+	return true
+}
+
+// request notes that the whole state of the connection that an update named is wanted.
+func (a *Applier) request() {
+	if len(a.requests) < requestsMax {
+		a.requests = append(a.requests, wire.UpdateRequest{Index: a.update.Index, Incarnation: a.update.Incarnation})
+	}
+}
+
+// Requests hands the wanted connections to send, once.
+func (a *Applier) Requests(send func(*wire.UpdateRequest)) {
+	for i := range a.requests {
+		send(&a.requests[i])
+	}
+	a.requests = a.requests[:0]
+}
+
+// Answer tells a peer of a connection of ours that it asked for, whole.
+func (a *Applier) Answer(q *wire.UpdateRequest, now int64) {
+	if a.table.Export(q.Index, now, &a.state) && uint32(a.state.Incarnation) == q.Incarnation {
+		a.shared.Insert(&a.state, now)
+	}
+}

@@ -1,0 +1,53 @@
+package journal
+
+import (
+	"sync"
+
+	"holdfast/conntrack"
+	"holdfast/sync/wire"
+)
+
+// Shared is the lane of changes that no worker makes: kills, answers to a peer that lacks
+// a connection, neighbours. Any goroutine may use it. What it tells leaves at once, except
+// deletes, which come in great numbers.
+type Shared struct {
+	mu sync.Mutex // guards the journal's open batch
+	j  *Journal
+}
+
+// NewShared returns the shared use of a journal, which nobody else may use.
+func NewShared(j *Journal) *Shared { return &Shared{j: j} }
+
+// Journal returns the lane itself, for what is safe from any goroutine.
+func (s *Shared) Journal() *Journal { return s.j }
+
+// Insert tells the peers of a connection, whole.
+func (s *Shared) Insert(state *conntrack.State, now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.j.Insert(state, now)
+	s.j.Flush(now)
+}
+
+// Delete tells the peers that a connection has ended. It leaves with the batch: Flush
+// after the last of many.
+func (s *Shared) Delete(state *conntrack.State, why conntrack.EndReason, now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.j.Delete(state, why, now)
+}
+
+// Neighbor tells the peers the MAC of a neighbour.
+func (s *Shared) Neighbor(n *wire.Neighbor, now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.j.Neighbor(n, now)
+	s.j.Flush(now)
+}
+
+// Flush sends what is open.
+func (s *Shared) Flush(now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.j.Flush(now)
+}
