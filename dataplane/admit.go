@@ -1,0 +1,119 @@
+package dataplane
+
+import (
+	"holdfast/conntrack"
+	"holdfast/dataplane/drop"
+	"holdfast/dataplane/fib"
+	"holdfast/dataplane/packet"
+	"holdfast/nat"
+	"holdfast/rules"
+)
+
+// proposalsMax bounds how many translations are proposed for one first packet whose reply
+// tuple clashes with a connection's.
+const proposalsMax = 8
+
+// admit decides on a packet without a connection: for the node itself, or the first of
+// a new connection, or dropped. When it has admitted a connection, w.result is what
+// tracking the packet in it gave, and the path goes on.
+func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
+	p := &b.parsed[i]
+	hop := w.hopTo(p.Tuple.Dst)
+	if hop.Kind == fib.Local {
+		return w.toSelf(b, i), false
+	}
+	if why := forwardable(p, &hop); why != drop.Pass {
+		if why == drop.NoRoute {
+			return w.refuseUnreachable(b, i, packet.UnreachableRoute), false
+		}
+		return dropped(why), false
+	}
+	if back := w.hopTo(p.Tuple.Src); back.Port != b.in.ID || back.Kind == fib.Local {
+		return dropped(drop.SourceInvalid), false
+	}
+	if p.TTL <= 1 {
+		return w.refuseTTL(b, i), false
+	}
+	if why := conntrack.MayOpen(p); why != drop.Pass {
+		return dropped(why), false
+	}
+	verdict := w.snapshot.Rules.Match(&p.Tuple, b.in.ID, hop.Port)
+	w.countRule(verdict.Rule)
+	switch verdict.Action {
+	case rules.Pass:
+	case rules.Reject:
+		return w.reject(b, i), false
+	default:
+		return dropped(drop.RuleBlock), false
+	}
+	if hop.Kind == fib.Unresolved {
+		// Nothing is tracked, translated or replicated before the next hop is known.
+		w.config.Resolver.Resolve(hop.Port, hop.Via)
+		return w.park(b, i), false
+	}
+	return w.begin(b, i, &verdict, hop.Port)
+}
+
+// forwardable says whether a packet may cross the firewall at all.
+func forwardable(p *packet.Parsed, hop *fib.Hop) drop.Reason {
+	switch {
+	case p.DstMulticast(), hop.Kind == fib.Broadcast:
+		return drop.Multicast
+	case p.LinkLocal():
+		return drop.LinkLocal
+	case p.IsICMPError():
+		return drop.ICMPErrorUnmatched
+	case hop.Kind != fib.Forward && hop.Kind != fib.Unresolved:
+		return drop.NoRoute
+	}
+	return drop.Pass
+}
+
+// begin enters a new connection into the table: a translation is proposed, the table
+// proves its reply tuple free, and a clash means release and propose the next.
+func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, egress packet.PortID) (f fate, admitted bool) {
+	p := &b.parsed[i]
+	r := &w.result
+	proposal := conntrack.Proposal{
+		Original: p.Tuple, Rule: verdict.Number, Ingress: b.in.ID, Egress: egress, Sync: verdict.Sync,
+	}
+	// A binding whose reply tuple clashed is given back only after the next was drawn, so
+	// that it is not drawn again.
+	var clashed nat.Binding
+	defer func() { w.snapshot.Ports.Release(clashed) }()
+	for attempt := range proposalsMax {
+		reply, binding, outcome := w.snapshot.NAT.Propose(p.Tuple, egress, attempt)
+		w.snapshot.Ports.Release(clashed)
+		clashed = binding
+		if outcome == nat.Exhausted {
+			return dropped(drop.NATExhausted), false
+		}
+		proposal.Reply = reply
+		switch w.snapshot.Table.Insert(&proposal, p, w.now, r) {
+		case conntrack.Inserted:
+			clashed = nat.Binding{}
+			return fate{}, true
+		case conntrack.Exists:
+			// Another packet of the burst, or another worker, was first.
+			w.snapshot.Table.Lookup(b.parsed[i:i+1], b.hit[i:i+1])
+			if w.snapshot.Table.Track(p, &b.hit[i], w.now, r) == conntrack.OutcomePass {
+				return fate{}, true
+			}
+			return dropped(r.Reason), false
+		case conntrack.Clash:
+			continue
+		case conntrack.Full:
+			return dropped(drop.TableFull), false
+		default:
+			return dropped(r.Reason), false
+		}
+	}
+	return dropped(drop.TupleClash), false
+}
+
+func (w *Worker) countRule(index uint32) {
+	if int(index) < len(w.config.RuleHits) {
+		c := &w.config.RuleHits[index]
+		c.Store(c.Load() + 1)
+	}
+}

@@ -1,0 +1,103 @@
+package dataplane
+
+import (
+	"holdfast/dataplane/drop"
+	"holdfast/dataplane/packet"
+	"holdfast/dataplane/xsk"
+)
+
+// Budget of our own errors and resets, per port and worker: answersPerPeriod in every
+// answerPeriod, so that a flood of packets that ask for errors gets few (H9, RFC 4443
+// section 2.4 f).
+const (
+	answersPerPeriod = 100
+	answerPeriod     = int64(100e6) // ns
+)
+
+// mayAnswer takes one answer off the port's budget.
+func (w *Worker) mayAnswer(s *share) bool {
+	if period := w.now / answerPeriod; period != s.answerPeriod {
+		s.answerPeriod, s.answersLeft = period, answersPerPeriod
+	}
+	if s.answersLeft == 0 {
+		return false
+	}
+	s.answersLeft--
+	return true
+}
+
+// answer sends a frame of our own back out of the port that a packet came in by. write
+// fills the buffer and returns the length, 0 where nothing may be sent.
+func (w *Worker) answer(b *burst, i int, write func(dst, frame []byte, p *packet.Parsed) int) bool {
+	if !w.mayAnswer(b.in) {
+		return false
+	}
+	var d [1]xsk.Desc
+	if w.umem.Alloc(d[:]) == 0 {
+		b.in.TxDrops.Add(drop.NoFreeFrame, 1)
+		return false
+	}
+	buf := w.umem.Bytes(d[0])
+	n := write(buf[:cap(buf)], b.frame[i], &b.parsed[i])
+	if n == 0 {
+		w.umem.Free(d[:])
+		return false
+	}
+	d[0].Len = uint32(n)
+	b.in.stage(d[0])
+	return true
+}
+
+// addressFor returns the port's own address of the family that a packet has, the source
+// of our errors about it (H9: ingress-side).
+func (s *share) addressFor(p *packet.Parsed) (packet.Addr, bool) {
+	for _, a := range s.Addresses {
+		if a.Is4() == (p.Version == 4) && !a.IsLinkLocal() {
+			return a, true
+		}
+	}
+	return packet.Addr{}, false
+}
+
+// refuseTTL drops a packet whose TTL is used up and tells its sender (L1).
+func (w *Worker) refuseTTL(b *burst, i int) fate {
+	from, ok := b.in.addressFor(&b.parsed[i])
+	if ok && w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
+		return packet.AppendTimeExceeded(dst, frame, p, from)
+	}) {
+		return dropped(drop.TTLExceeded)
+	}
+	return dropped(drop.TTLExceededQuiet)
+}
+
+// refuseUnreachable drops a packet that cannot be delivered and tells its sender (L2).
+func (w *Worker) refuseUnreachable(b *burst, i int, why packet.Unreachable) fate {
+	if from, ok := b.in.addressFor(&b.parsed[i]); ok {
+		w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
+			return packet.AppendUnreachable(dst, frame, p, from, why)
+		})
+	}
+	return dropped(drop.NoRoute)
+}
+
+// refuseTooBig drops a packet that the next link cannot carry and tells its sender (L3).
+func (w *Worker) refuseTooBig(b *burst, i int, mtu int) fate {
+	if from, ok := b.in.addressFor(&b.parsed[i]); ok {
+		w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
+			return packet.AppendTooBig(dst, frame, p, from, uint16(mtu))
+		})
+	}
+	return dropped(drop.TooBig)
+}
+
+// reject is a reject rule's verdict: a reset to TCP, an error to others, within the budget.
+func (w *Worker) reject(b *burst, i int) fate {
+	if b.parsed[i].Tuple.Proto == packet.TCP {
+		w.answer(b, i, packet.AppendReset)
+	} else if from, ok := b.in.addressFor(&b.parsed[i]); ok {
+		w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
+			return packet.AppendUnreachable(dst, frame, p, from, packet.UnreachableProhibited)
+		})
+	}
+	return dropped(drop.RuleReject)
+}

@@ -1,0 +1,24 @@
+// Package dataplane is the way of a packet: the worker's loop (worker.go), the one path
+// (pipeline.go), the first packet of a connection (admit.go), packets of the node itself
+// (local.go), and what happens between the last stage and the wire (transmit.go).
+//
+// A Worker is one goroutine on one locked thread. It owns its packet memory, its sockets
+// on every port and its lane of the journal; it shares the connection table, the port
+// maps, the routes and the policy's Snapshot with the other workers, and each of these is
+// safe for that.
+//
+// # The right to speak
+//
+// A worker reads the clock once per turn. While the lease is held at that reading it is
+// active: packets take the path, the kernel's faces (TAPs) are served. While it is not,
+// everything received is dropped and nothing is handed to the kernel. Between the last
+// stage and the wire the lease is compared once more with a fresh reading, directly
+// before every kick; if it has lapsed by then the worker closes its sockets, so that what
+// lies in their rings never leaves, and opens them again, mute.
+//
+// # Order within a turn
+//
+//	receive -> path -> journal flushed -> lease compared -> kick -> reclaim, refill -> sweep
+//
+// The journal goes first: when a packet leaves, the peers have been told of its connection.
+package dataplane

@@ -1,0 +1,149 @@
+package dataplane
+
+import (
+	"holdfast/conntrack"
+	"holdfast/dataplane/drop"
+	"holdfast/dataplane/fib"
+	"holdfast/dataplane/packet"
+	"holdfast/dataplane/xsk"
+)
+
+// burst is what one socket had to give: up to burstMax packets that take the path
+// together. Entry i of every array is packet i.
+type burst struct {
+	in          *share // the port they came in by
+	n           int
+	parkedSince int64 // of a packet that was parked before; 0: fresh
+	desc        [burstMax]xsk.Desc
+	frame       [burstMax][]byte
+	parsed      [burstMax]packet.Parsed
+	hit         [burstMax]conntrack.Hit
+	fate        [burstMax]fate
+}
+
+// fate says what has become of a packet and its frame. The zero value is dropped.
+type fate struct {
+	why  drop.Reason // Pass: the frame has gone on, to a port, a TAP's copy or the parking
+	kept bool        // the frame is no longer ours to free
+}
+
+var passed = fate{why: drop.Pass, kept: true}
+
+func dropped(why drop.Reason) fate { return fate{why: why} }
+
+// forward is the path. A packet leaves it staged on a port, handed to the kernel,
+// parked until its neighbour is known, or dropped for a reason that is counted.
+func (w *Worker) forward(b *burst) {
+	w.decode(b)                                          // 1. what is it?
+	w.snapshot.Table.Lookup(b.parsed[:b.n], b.hit[:b.n]) // 2. whose is it? (a hint)
+	for i := range b.n {
+		if b.fate[i].why == drop.Pass {
+			b.fate[i] = w.judge(b, i) //                              3. to 7.
+		}
+	}
+	w.bury(b)
+}
+
+// decode is stage 1: every frame once, and only those that are for this port's MAC.
+func (w *Worker) decode(b *burst) {
+	mac := b.in.MAC
+	for i := range b.n {
+		frame := w.umem.Bytes(b.desc[i])
+		b.frame[i] = frame
+		b.fate[i] = dropped(packet.Decode(frame, &b.parsed[i]))
+		if b.fate[i].why == drop.Pass {
+			if dst := packet.DstMAC(frame); dst != mac && !dst.IsGroup() {
+				b.fate[i].why = drop.NotForThisMAC
+				b.parsed[i].Kind = packet.KindUnset
+			}
+		}
+	}
+}
+
+// judge takes one decoded packet through the rest of the path.
+func (w *Worker) judge(b *burst, i int) fate {
+	p := &b.parsed[i]
+	if p.Kind != packet.KindIP {
+		return w.toKernel(b.in, b.frame[i])
+	}
+	if b.hit[i].Found && p.TTL <= 1 {
+		return w.refuseTTL(b, i) // an established packet that may not go on does not count
+	}
+
+	// 3. Track: the connection's own machine says whether the packet belongs to it.
+	r := &w.result
+	switch w.snapshot.Table.Track(p, &b.hit[i], w.now, r) {
+	case conntrack.OutcomeDrop:
+		return dropped(r.Reason)
+	case conntrack.OutcomeMiss:
+		if r.Change == conntrack.ChangeEnded {
+			w.bereave(&r.State, conntrack.EndReplaced) // it gave way to a new connection
+		}
+		// 4. Admit: the first packet of a connection, or a packet for the node itself.
+		if f, admitted := w.admit(b, i); !admitted {
+			return f
+		}
+	}
+
+	// 5. Next hop, by the destination behind the translation.
+	dst := p.Tuple.Dst
+	if r.Translated {
+		dst = r.Rewrite.Dst
+	}
+	hop := w.hopTo(dst)
+	if hop.Kind != fib.Forward {
+		return w.noHop(b, i, &hop, dst)
+	}
+	out := w.shares[hop.Port]
+	if p.Len() > out.MTU {
+		return w.refuseTooBig(b, i, out.MTU)
+	}
+
+	// 6. Record: the peers learn of it before it leaves (the batch is flushed before the kick).
+	w.record(r)
+
+	// 7. Rewrite, in place, and stage.
+	frame := b.frame[i]
+	if r.Translated {
+		r.Rewrite.Apply(frame, p)
+	}
+	packet.DecrementTTL(frame, p)
+	packet.SetMACs(frame, hop.MAC, out.MAC)
+	out.stage(b.desc[i])
+	return passed
+}
+
+// record hands a change of a connection to the journal.
+func (w *Worker) record(r *conntrack.Result) {
+	switch r.Change {
+	case conntrack.ChangeUpdate:
+		w.config.Journal.Update(&r.State, w.now)
+	case conntrack.ChangeNew, conntrack.ChangeReopened:
+		w.config.Journal.Insert(&r.State, w.now)
+	}
+}
+
+// noHop deals with a packet whose next hop is not there, or not there yet.
+func (w *Worker) noHop(b *burst, i int, hop *fib.Hop, dst packet.Addr) fate {
+	switch hop.Kind {
+	case fib.Unresolved:
+		w.config.Resolver.Resolve(hop.Port, hop.Via)
+		return w.park(b, i)
+	case fib.Local:
+		return dropped(drop.SameTuple) // translated to one of our own addresses
+	}
+	return w.refuseUnreachable(b, i, packet.UnreachableRoute)
+}
+
+// bury frees the frames of dropped packets and counts why they died.
+func (w *Worker) bury(b *burst) {
+	for i := range b.n {
+		f := b.fate[i]
+		if f.why != drop.Pass {
+			b.in.ReceiveDrops.Add(f.why, 1)
+		}
+		if !f.kept {
+			w.umem.Free(b.desc[i : i+1])
+		}
+	}
+}

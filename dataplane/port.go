@@ -1,0 +1,65 @@
+package dataplane
+
+import (
+	"sync/atomic"
+
+	"holdfast/dataplane/drop"
+	"holdfast/dataplane/packet"
+	"holdfast/dataplane/xsk"
+)
+
+// Port is a logical port as all workers share it. It does not change while workers run.
+type Port struct {
+	ID        packet.PortID
+	Name      string // as rules name it
+	Device    string // as the kernel names it
+	Ifindex   int
+	MAC       packet.MAC    // shared: it goes with the role
+	MTU       int           // bytes of an IP packet
+	Addresses []packet.Addr // shared addresses, also the source of our own errors
+	Modes     []xsk.Mode    // what sockets may try, see xsk.Config; nil: all
+	Program   SocketMap
+	Kernel    KernelFace
+}
+
+// SocketMap is where a receive queue's socket is entered so that frames reach it
+// (dataplane/xdp.Program).
+type SocketMap interface {
+	SetSocket(queue int, fd int) error
+}
+
+// KernelFace is the port's TAP (dataplane/tap.Tap). Neither call blocks: 0 bytes means
+// not now.
+type KernelFace interface {
+	Read(frame []byte) (int, error)
+	Write(frame []byte) (int, error)
+	Fd() int
+}
+
+// Traffic counts frames and their bytes, Ethernet header included. The owning worker
+// adds, anybody reads.
+type Traffic struct {
+	packets, bytes atomic.Uint64
+}
+
+func (t *Traffic) add(packets, bytes uint64) {
+	t.packets.Store(t.packets.Load() + packets)
+	t.bytes.Store(t.bytes.Load() + bytes)
+}
+
+// Read returns the counts.
+func (t *Traffic) Read() (packets, bytes uint64) { return t.packets.Load(), t.bytes.Load() }
+
+// share is one worker's share of a port.
+type share struct {
+	*Port
+	queues  []int
+	sockets []*xsk.Socket // by position in queues; nil: not open, see reopenAt
+	staged  []xsk.Desc    // to be transmitted at the end of the turn, through sockets[0]
+	mode    atomic.Uint32 // xsk.Mode of the socket opened last
+	retryAt int64         // when to try to open missing sockets again
+
+	Received, Sent            Traffic
+	ReceiveDrops, TxDrops     drop.Counters
+	answersLeft, answerPeriod int64 // budget of our own errors and resets, see answer.go
+}

@@ -1,0 +1,328 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/conntrack"
+	"holdfast/dataplane/drop"
+	"holdfast/dataplane/fib"
+	"holdfast/dataplane/gate"
+	"holdfast/dataplane/packet"
+	"holdfast/dataplane/xsk"
+	"holdfast/sync/journal"
+)
+
+// burstMax is how many packets take the path together: enough to hide memory latency,
+// few enough that a packet does not wait for its burst.
+const burstMax = 64
+
+// idleMax is the longest sleep of a worker that has nothing to do. It bounds how long
+// its Progress stands still, so it must stay well below the shortest lease.
+const idleMax = 4 * time.Millisecond
+
+// Config is what a worker needs.
+type Config struct {
+	ID       int
+	Ports    []*Port // by PortID
+	Queues   []xsk.QueueRef
+	Frames   int // of packet memory, 0: enough for all rings
+	Lease    *gate.Lease
+	Snapshot *atomic.Pointer[Snapshot]
+	Journal  *journal.Journal
+	Resolver Resolver
+	// Sweep is this worker's share of the table: every one of Workers sweeps its part.
+	Workers  int
+	RuleHits []atomic.Uint64 // packets that each rule decided on, by rule index; this worker's own
+}
+
+// Resolver asks for the MAC of a neighbour (dataplane/fib.Watcher). It must not block.
+type Resolver interface {
+	Resolve(port packet.PortID, addr packet.Addr)
+}
+
+// Worker is one worker. Make it with NewWorker, run it with Run.
+type Worker struct {
+	config   Config
+	umem     *xsk.Umem
+	shares   []*share // by PortID
+	poller   xsk.Poller
+	wake     int // eventfd
+	progress gate.Progress
+
+	now          int64 // CLOCK_BOOTTIME ns, read once per turn
+	active       bool  // the lease was held at now
+	wasActive    bool  // in the turn before
+	snapshot     *Snapshot
+	burst        burst
+	result       conntrack.Result
+	parked       parking
+	own          packet.Parsed // of a frame made by the kernel
+	parkedBefore [parkedMax]xsk.Desc
+	sweepAt      uint32
+	ended        [sweepBusy]conntrack.Ended
+	announce     atomic.Int32 // announcements asked for
+	accounted    atomic.Pointer[xsk.Account]
+	askedFor     atomic.Bool // somebody wants a fresh account
+	lapses       atomic.Uint64
+}
+
+// NewWorker opens the worker's sockets on every port and enters them where frames reach
+// them. On error nothing is left open.
+func NewWorker(c Config) (_ *Worker, err error) {
+	w := &Worker{config: c, wake: -1}
+	for _, p := range c.Ports {
+		w.shares = append(w.shares, &share{Port: p})
+	}
+	for _, q := range c.Queues {
+		s := w.shares[q.Port]
+		s.queues = append(s.queues, q.Queue)
+		s.sockets = append(s.sockets, nil)
+	}
+	frames := c.Frames
+	if frames == 0 {
+		frames = xsk.DefaultRings.Frames(len(c.Queues)) + parkedMax + 2*burstMax
+	}
+	if w.umem, err = xsk.NewUmem(frames); err != nil {
+		return nil, fmt.Errorf("worker %d: %w", c.ID, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.Close())
+		}
+	}()
+	if w.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("worker %d: eventfd: %w", c.ID, err)
+	}
+	for _, s := range w.shares {
+		if err := w.open(s); err != nil {
+			return nil, fmt.Errorf("worker %d: %w", c.ID, err)
+		}
+	}
+	w.watch()
+	return w, nil
+}
+
+// open opens whatever sockets of a port are missing and enters them in its map.
+func (w *Worker) open(s *share) error {
+	for i, queue := range s.queues {
+		if s.sockets[i] != nil {
+			continue
+		}
+		sock, err := xsk.Open(xsk.Config{Ifindex: s.Ifindex, Queue: queue, Umem: w.umem, Modes: s.Modes})
+		if err != nil {
+			return fmt.Errorf("port %s: %w", s.Name, err)
+		}
+		if err := s.Program.SetSocket(queue, sock.Fd()); err != nil {
+			return errors.Join(fmt.Errorf("port %s: %w", s.Name, err), sock.Close())
+		}
+		s.sockets[i] = sock
+		s.mode.Store(uint32(sock.Mode()))
+	}
+	return nil
+}
+
+// watch enters everything that can wake the worker into its poller.
+func (w *Worker) watch() {
+	w.poller.Reset()
+	for _, s := range w.shares {
+		for _, sock := range s.sockets {
+			if sock != nil {
+				w.poller.AddSocket(sock)
+			}
+		}
+	}
+	w.poller.AddFd(w.wake)
+	if w.config.ID == 0 { // worker 0 serves the kernel's faces
+		for _, s := range w.shares {
+			w.poller.AddFd(s.Kernel.Fd())
+		}
+	}
+}
+
+// Close closes the sockets and gives the memory back. Run must have returned.
+func (w *Worker) Close() error {
+	errs := []error{}
+	for _, s := range w.shares {
+		for i, sock := range s.sockets {
+			if sock != nil {
+				errs = append(errs, sock.Close())
+				s.sockets[i] = nil
+			}
+		}
+	}
+	if w.umem != nil {
+		errs = append(errs, w.umem.Close())
+		w.umem = nil
+	}
+	if w.wake >= 0 {
+		errs = append(errs, unix.Close(w.wake))
+		w.wake = -1
+	}
+	return errors.Join(errs...)
+}
+
+// Run is the loop. It returns when ctx ends, or with an error that leaves the worker
+// unable to go on; its sockets stay open until Close.
+func (w *Worker) Run(ctx context.Context) error {
+	// Sockets and rings are cheapest from one thread, and the scheduler leaves it alone.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for ctx.Err() == nil {
+		busy := w.turn()
+		if busy {
+			continue
+		}
+		if _, err := w.poller.Wait(idleMax); err != nil {
+			return fmt.Errorf("worker %d: waiting for packets: %w", w.config.ID, err)
+		}
+		w.drainWake()
+	}
+	return nil
+}
+
+// turn goes once around and reports whether there was anything to do.
+func (w *Worker) turn() (busy bool) {
+	w.now = gate.Now()
+	w.active = w.config.Lease.Held(w.now)
+	w.snapshot = w.config.Snapshot.Load()
+	if w.wasActive && !w.active {
+		w.silence()
+	}
+	w.wasActive = w.active
+	for _, s := range w.shares {
+		for _, sock := range s.sockets {
+			if sock == nil {
+				continue
+			}
+			busy = w.receive(s, sock) || busy
+		}
+	}
+	if w.config.ID == 0 {
+		busy = w.serveKernel() || busy
+	}
+	w.retryParked()
+	w.makeAnnouncements()
+	w.flush()
+	w.refill()
+	w.sweep(busy)
+	w.account()
+	w.progress.Step()
+	return busy
+}
+
+// receive takes one burst from a socket through the path.
+func (w *Worker) receive(s *share, sock *xsk.Socket) bool {
+	b := &w.burst
+	b.n = sock.Receive(b.desc[:])
+	if b.n == 0 {
+		return false
+	}
+	b.in = s
+	var bytes uint64
+	for i := range b.n {
+		bytes += uint64(b.desc[i].Len)
+	}
+	s.Received.add(uint64(b.n), bytes)
+	if !w.active {
+		s.ReceiveDrops.Add(drop.Mute, uint64(b.n))
+		w.umem.Free(b.desc[:b.n])
+		return true
+	}
+	w.forward(b)
+	return true
+}
+
+// refill gives the kernel frames to receive into, and opens sockets that are missing.
+func (w *Worker) refill() {
+	for _, s := range w.shares {
+		for i, sock := range s.sockets {
+			if sock == nil {
+				if w.now >= s.retryAt {
+					w.reopen(s)
+				}
+				continue
+			}
+			if i == 0 {
+				sock.Reclaim()
+			}
+			sock.Refill()
+		}
+	}
+}
+
+// reopenEvery is how often a port whose device is gone or down is tried again.
+const reopenEvery = int64(time.Second)
+
+// reopen tries to open a port's missing sockets; failure is tried again later.
+func (w *Worker) reopen(s *share) {
+	if err := w.open(s); err != nil {
+		s.retryAt = w.now + reopenEvery
+	}
+	w.watch()
+}
+
+func (w *Worker) drainWake() {
+	var b [8]byte
+	// EAGAIN: nobody woke us; any other error cannot happen to an eventfd of ours.
+	_, _ = unix.Read(w.wake, b[:])
+}
+
+// Wake makes a sleeping worker go around once. Safe from any goroutine.
+func (w *Worker) Wake() {
+	one := [8]byte{0: 1}
+	// EAGAIN: the counter is full, so the worker is awake.
+	_, _ = unix.Write(w.wake, one[:])
+}
+
+// Progress is the worker's sign of life.
+func (w *Worker) Progress() *gate.Progress { return &w.progress }
+
+// Lapses counts how often the worker found its lease lapsed and closed its sockets.
+func (w *Worker) Lapses() uint64 { return w.lapses.Load() }
+
+// Counters returns the traffic and drop counters of a port, for reading.
+func (w *Worker) Counters(port packet.PortID) (received, sent *Traffic, receiveDrops, sendDrops *drop.Counters) {
+	s := w.shares[port]
+	return &s.Received, &s.Sent, &s.ReceiveDrops, &s.TxDrops
+}
+
+// Mode returns how the worker's sockets of a port move frames, or did when they were
+// open last.
+func (w *Worker) Mode(port packet.PortID) xsk.Mode { return xsk.Mode(w.shares[port].mode.Load()) }
+
+// account publishes where the frames are, when somebody asked.
+func (w *Worker) account() {
+	if w.askedFor.Swap(false) {
+		a := w.umem.Account()
+		w.accounted.Store(&a)
+	}
+}
+
+// Account asks the running worker where its frames are and waits for the answer.
+func (w *Worker) Account(ctx context.Context) (xsk.Account, error) {
+	w.accounted.Store(nil)
+	w.askedFor.Store(true)
+	w.Wake()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if a := w.accounted.Load(); a != nil {
+			return *a, nil
+		}
+		select {
+		case <-ctx.Done():
+			return xsk.Account{}, fmt.Errorf("worker %d: frame account: %w", w.config.ID, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// hopTo looks a destination up.
+func (w *Worker) hopTo(dst packet.Addr) fib.Hop { return w.snapshot.Routes.Lookup(dst) }
