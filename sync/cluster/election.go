@@ -54,7 +54,19 @@ const (
 type member struct {
 	beat  Beat
 	heard int64 // CLOCK_BOOTTIME ns; 0: never
+
+	// refusals counts since the last beat how often the kernel at its address said that
+	// nobody listens there.
+	refusals uint64
 }
+
+// refusalsDead is how many refusals without a beat between them make a node dead before
+// DeadAfter. The hint is not authenticated, so one proves nothing: each refusal answers
+// a beat of ours, so three of them mean that for two heartbeats this node has asked and
+// not one sealed beat came, although a closed socket was reported each time. A stopped
+// or overloaded process keeps its sockets open and is given the whole of DeadAfter; a
+// process whose sockets are closed has lost those of its data ports too.
+const refusalsDead = 3
 
 // Election decides whether this node is the active node of one group of ports. It is
 // a pure machine: beats and clock readings in, decisions out; lease, sockets and
@@ -298,7 +310,17 @@ func ahead(a, b Beat) bool {
 }
 
 func (e *Election) alive(m member, now int64) bool {
-	return m.heard != 0 && now-m.heard < e.timing.DeadAfter
+	return m.heard != 0 && now-m.heard < e.timing.DeadAfter && m.refusals < refusalsDead
+}
+
+// Refused tells that the kernel at a node's address has said n times that nobody listens
+// there.
+func (e *Election) Refused(node uint16, n uint64) {
+	for i := range e.members {
+		if e.members[i].beat.Node == node {
+			e.members[i].refusals += n
+		}
+	}
 }
 
 // living counts the other nodes that are alive.

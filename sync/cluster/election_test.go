@@ -217,3 +217,32 @@ func TestNodeThatHeardNobodyWaitsForAloneAfter(t *testing.T) {
 		t.Errorf("served after %d ms without having heard its peer", took/ms)
 	}
 }
+
+func TestClosedSocketIsNoticedBeforeDeadAfter(t *testing.T) {
+	p := newPair(t, [2]int32{100, 50}, AloneServe)
+	p.until(gate.Active, gate.Standby, 100)
+	p.turn()
+	p.dead[0] = true
+	for range refusalsDead {
+		if p.node[1].Tick(p.now); p.node[1].Role() == gate.Active {
+			t.Fatal("promoted on fewer refusals than it takes")
+		}
+		p.node[1].Refused(1, 1)
+	}
+	p.node[1].Tick(p.now)
+	if p.node[1].Role() != gate.Active {
+		t.Error("a closed socket was not noticed")
+	}
+}
+
+func TestForgedRefusalsAgainstALivingNodeDoNothing(t *testing.T) {
+	p := newPair(t, [2]int32{100, 50}, AloneServe)
+	p.until(gate.Active, gate.Standby, 100)
+	for range 100 {
+		p.node[1].Refused(1, refusalsDead-1) // per beat that is heard
+		p.turn()
+		if p.node[1].Role() == gate.Active {
+			t.Fatal("promoted although the active node is heard")
+		}
+	}
+}

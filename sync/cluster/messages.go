@@ -1,0 +1,170 @@
+package cluster
+
+import (
+	"holdfast/sync/journal"
+	"holdfast/sync/peer"
+	"holdfast/sync/wire"
+)
+
+// control takes in the control messages of one datagram. A message of a type that is not
+// known is skipped by its length.
+func (r *remote) control(body []byte) {
+	frames := wire.Frames{Rest: body}
+	for frames.Next(&r.frame) {
+		if !r.message(&r.frame) {
+			r.malformed.Add(1)
+		}
+	}
+	if frames.Err() != nil {
+		r.malformed.Add(1)
+	}
+}
+
+// message carries out one control message and reports whether it made sense.
+func (r *remote) message(f *wire.Frame) bool {
+	switch f.Type {
+	case wire.TypeHello:
+		m := new(wire.Hello)
+		return m.Decode(f) == nil && r.onHello(m)
+	case wire.TypeHeartbeat:
+		var m wire.Heartbeat
+		return m.Decode(f) == nil && r.onHeartbeat(&m)
+	case wire.TypeNack:
+		var m wire.Nack
+		return m.Decode(f) == nil && r.onNack(&m)
+	case wire.TypeLost:
+		var m wire.Lost
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.machine.Lost(m.Lane, m.First)
+	case wire.TypeUpdateRequest:
+		var m wire.UpdateRequest
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.applier.Answer(&m, r.now)
+	}
+	return true
+}
+
+// onHello begins or goes on with a life of the peer.
+func (r *remote) onHello(m *wire.Hello) bool {
+	if m.Node != r.number {
+		return false // the two disagree on who is who: their links name other addresses
+	}
+	if r.machine.Phase() == peer.Stream && r.machine.Boot() != m.Boot {
+		r.applier.Forget() // its indices mean other connections now
+	}
+	if r.machine.Hello(m.Boot, m.Sent.Slice()) != nil {
+		return false
+	}
+	r.hello.Store(m)
+	return true
+}
+
+func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
+	if m.Node != r.number {
+		return false
+	}
+	r.machine.Sent(m.Sent.Slice())
+	acked := m.Acked.Slice()
+	for i := range min(len(acked), r.node.lanes()) {
+		r.confirmed[i].Store(acked[i])
+	}
+	b := Beat{
+		Node: m.Node, Role: m.Role, Term: m.Term, Priority: m.Priority,
+		Ready: m.Condition&wire.Ready != 0, Wants: m.Condition&wire.Wants != 0, Yields: m.Condition&wire.Yields != 0,
+	}
+	r.last.Store(&b)
+	r.heard.Store(r.now)
+	select {
+	case r.node.events <- event{beat: b, at: r.now}:
+	default:
+		r.node.shed.Add(1)
+	}
+	return true
+}
+
+// resendMax bounds how many batches one request brings, so that a peer that asks for
+// everything does not stop the reader; it asks again.
+const resendMax = 256
+
+// onNack sends batches again, sealed anew, or says that they are gone.
+func (r *remote) onNack(m *wire.Nack) bool {
+	j := r.node.journal(int(m.Lane))
+	if j == nil || m.First == 0 || m.First > m.Last {
+		return false
+	}
+	if oldest := j.Oldest(); m.First < oldest {
+		lost := wire.Lost{Lane: m.Lane, First: oldest}
+		r.sendControl(lost.Append)
+		return true
+	}
+	last := min(m.Last, j.Sent(), m.First+resendMax-1)
+	for seq := m.First; seq <= last; seq++ {
+		body, ok := j.Batch(seq, r.batch[:0])
+		if !ok {
+			break
+		}
+		r.batch = body
+		if r.link.Send(laneAnswer, r.sealed, body) {
+			r.resent.Add(1)
+		}
+	}
+	return true
+}
+
+// journal returns the journal of a lane, nil if there is none.
+func (n *Node) journal(lane int) *journal.Journal {
+	switch {
+	case lane < len(n.config.Journals):
+		return n.config.Journals[lane]
+	case lane == len(n.config.Journals):
+		return n.config.Shared.Journal()
+	}
+	return nil
+}
+
+// lanes returns how many lanes this node's stream has.
+func (n *Node) lanes() int { return len(n.config.Journals) + 1 }
+
+// sent returns the last batch that each lane of this node has sent.
+func (n *Node) sent() (l wire.Lanes) {
+	var last [LanesMax]uint64
+	for i := range n.lanes() {
+		last[i] = n.journal(i).Sent()
+	}
+	l.Set(last[:n.lanes()])
+	return l
+}
+
+func (r *remote) sendHello() {
+	n := r.node
+	m := wire.Hello{
+		VersionMin: wire.Version, VersionMax: wire.Version, Name: n.config.Name, Node: n.number, Boot: n.boot,
+		Policy: n.config.PolicyHash, Priority: n.config.Priority, Start: wire.StartedEmpty, Sent: n.sent(),
+	}
+	r.sendControl(m.Append)
+}
+
+// sendBeat is called by the control goroutine.
+func (r *remote) sendBeat(b Beat) {
+	m := wire.Heartbeat{Node: b.Node, Role: b.Role, Priority: b.Priority, Term: b.Term, Sent: r.node.sent()}
+	for _, c := range []struct {
+		set  bool
+		flag wire.Condition
+	}{{b.Ready, wire.Ready}, {b.Wants, wire.Wants}, {b.Yields, wire.Yields}} {
+		if c.set {
+			m.Condition |= c.flag
+		}
+	}
+	var acked [LanesMax]uint64
+	lanes := int(r.lanes.Load())
+	for i := range lanes {
+		acked[i] = r.acks[i].Load()
+	}
+	m.Acked.Set(acked[:lanes])
+	r.beatBatch = m.Append(wire.AppendControlHeader(r.beatBatch[:0]))
+	r.link.Send(laneBeats, r.beatSealed, r.beatBatch)
+}

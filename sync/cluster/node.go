@@ -1,0 +1,318 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"holdfast/dataplane/gate"
+	"holdfast/sync/journal"
+	"holdfast/sync/seal"
+)
+
+// Lanes of a sealed session beyond those of the workers: each belongs to one goroutine.
+const (
+	laneBeats  = seal.ConfirmLane - 1 // the control goroutine's
+	laneAnswer = seal.ConfirmLane - 2 // the peer's reader: hellos, requests, resends
+)
+
+// LanesMax is how many lanes a journal may have: workers and the shared lane.
+const LanesMax = int(laneAnswer)
+
+// Config is what a node needs to know.
+type Config struct {
+	Name       string
+	Group      string
+	Priority   int32
+	Timing     Timing
+	Alone      Alone
+	Links      []LinkConfig
+	Keys       []seal.Key
+	PolicyHash uint64
+	Capacity   uint32 // of the connection table, bounds what a peer's indices may be
+
+	Lease    *gate.Lease
+	Progress []*gate.Progress // of every worker
+	Journals []*journal.Journal
+	Shared   *journal.Shared // the lane of changes that no worker makes
+	Applier  func() *journal.Applier
+	// Transition is called on the control goroutine after the lease was granted or
+	// revoked. It must not block.
+	Transition func(role gate.Role)
+}
+
+// LinkConfig is one way to one peer.
+type LinkConfig struct {
+	Device      string // the socket is bound to it; empty: any
+	Local, Peer netip.AddrPort
+}
+
+// Node runs one node's part in the cluster. Make it with NewNode, run it with Run.
+type Node struct {
+	config  Config
+	number  uint16
+	boot    uint64 // names this life of the node
+	remotes []*remote
+	events  chan event // to the control goroutine
+
+	mu       sync.Mutex // guards election
+	election *Election
+	watch    *gate.Watch
+	moved    int64 // when every worker was last seen to have moved
+	lapses   atomic.Uint64
+	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
+}
+
+// event is something for the control goroutine.
+type event struct {
+	beat Beat
+	at   int64 // CLOCK_BOOTTIME ns
+}
+
+// number gives every node of a pair or more a number that all agree on: the rank of its
+// address among all addresses of the link, counted from 1.
+func number(of netip.AddrPort, all []netip.AddrPort) uint16 {
+	sorted := slices.Clone(all)
+	slices.SortFunc(sorted, netip.AddrPort.Compare)
+	return uint16(slices.Index(sorted, of) + 1)
+}
+
+// Number returns the number that the node at local has in the cluster that links name.
+// Without peers it is 1.
+func Number(links []LinkConfig) uint16 {
+	if len(links) == 0 {
+		return 1
+	}
+	all := []netip.AddrPort{links[0].Local}
+	for _, l := range links {
+		all = append(all, l.Peer)
+	}
+	return number(links[0].Local, all)
+}
+
+// OpenLinks opens a socket to every peer. The journals send through them, so they are
+// made before the node and closed after it.
+func OpenLinks(c []LinkConfig, keys []seal.Key, name string) (links []*PeerLink, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range links {
+				err = errors.Join(err, l.Close())
+			}
+			links = nil
+		}
+	}()
+	for _, l := range c {
+		link, err := openLink(l, keys, name)
+		if err != nil {
+			return links, err
+		}
+		links = append(links, link)
+	}
+	return links, nil
+}
+
+// NewNode returns a standby. links are those that OpenLinks made of c.Links.
+func NewNode(c Config, links []*PeerLink) (*Node, error) {
+	if len(c.Journals)+1 > LanesMax {
+		return nil, fmt.Errorf("%d workers: a session has lanes for %d", len(c.Journals), LanesMax-1)
+	}
+	n := &Node{
+		config: c, number: Number(c.Links), boot: rand.Uint64() | 1,
+		events: make(chan event, 256), watch: gate.NewWatch(c.Progress),
+	}
+	all := []netip.AddrPort{}
+	for _, l := range c.Links {
+		all = append(all, l.Local, l.Peer)
+	}
+	slices.SortFunc(all, netip.AddrPort.Compare)
+	all = slices.Compact(all)
+	var peers []uint16
+	for i, l := range links {
+		r := newRemote(n, number(c.Links[i].Peer, all), l)
+		n.remotes = append(n.remotes, r)
+		peers = append(peers, r.number)
+	}
+	n.election = NewElection(n.number, c.Priority, peers, c.Timing, c.Alone)
+	return n, nil
+}
+
+// Run takes part in the cluster until ctx ends. Then the lease is revoked and the peers
+// are told, so that one of them takes over at once.
+func (n *Node) Run(ctx context.Context) error {
+	var readers sync.WaitGroup
+	for _, r := range n.remotes {
+		readers.Go(func() { r.read(ctx) })
+	}
+	n.control(ctx)
+	for _, r := range n.remotes {
+		r.link.wake() // readers sit in a read
+	}
+	readers.Wait()
+	return nil
+}
+
+// control is the goroutine that owns the election: beats in, beats out, lease extended.
+func (n *Node) control(ctx context.Context) {
+	// Twice per heartbeat, so that a dead peer is noticed half a beat after its time.
+	tick := time.NewTicker(time.Duration(n.config.Timing.Heartbeat / 2))
+	defer tick.Stop()
+	var beatDue int64
+	for {
+		select {
+		case <-ctx.Done():
+			n.leave()
+			return
+		case e := <-n.events:
+			n.step(e)
+			// A higher claim is obeyed at once, not at the next tick.
+			n.decide()
+			continue
+		case <-tick.C:
+		}
+		now := gate.Now()
+		n.tick(now)
+		if n.decide() {
+			beatDue = 0 // tell the peers now
+		}
+		if now >= beatDue {
+			n.beat()
+			beatDue = now + n.config.Timing.Heartbeat - n.config.Timing.Heartbeat/4
+		}
+	}
+}
+
+func (n *Node) step(e event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.election.Step(e.beat, e.at)
+}
+
+func (n *Node) tick(now int64) {
+	// Beats that lie in the channel were heard: they count before silence is judged.
+	for {
+		select {
+		case e := <-n.events:
+			n.step(e)
+			continue
+		default:
+		}
+		break
+	}
+	ready, _ := n.Ready()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.election.SetReady(ready)
+	for _, r := range n.remotes {
+		closed := r.link.Closed.Load()
+		n.election.Refused(r.number, closed-r.closed)
+		r.closed = closed
+	}
+	n.election.Tick(now)
+}
+
+// decide carries out what the election has come to and reports whether that changed the role.
+func (n *Node) decide() bool {
+	n.mu.Lock()
+	decision := n.election.Decide()
+	n.mu.Unlock()
+	switch decision {
+	case Promote:
+		now := gate.Now()
+		n.moved = now
+		n.config.Lease.Grant(now + n.config.Timing.Lease)
+		n.config.Transition(gate.Active)
+	case Demote:
+		n.config.Lease.Revoke()
+		n.config.Transition(gate.Standby)
+	default:
+		return false
+	}
+	return true
+}
+
+// beat is one heartbeat, in the order that fencing rests on (doc.go): read the clock,
+// send, extend the lease from the reading.
+func (n *Node) beat() {
+	reading := gate.Now()
+	n.mu.Lock()
+	b := n.election.Beat()
+	n.mu.Unlock()
+	for _, r := range n.remotes {
+		r.sendBeat(b)
+	}
+	if b.Role != gate.Active {
+		return
+	}
+	stuck, moved := n.watch.AllMoved()
+	switch {
+	case moved:
+		n.moved = reading
+	case reading-n.moved < n.config.Timing.Lease/2:
+		moved = true // a worker sleeps for some ms when idle; half a lease is not sleep
+	}
+	if moved && n.config.Lease.Extend(reading, reading+n.config.Timing.Lease) {
+		return
+	}
+	if moved || !n.config.Lease.Held(gate.Now()) {
+		n.lapse(fmt.Sprintf("not extended in time, worker stuck: %v", !moved))
+	} else if !moved {
+		n.lapse(fmt.Sprintf("worker %d has not moved for half a lease", stuck))
+	}
+}
+
+// lapse gives the role up.
+func (n *Node) lapse(why string) {
+	n.lapses.Add(1)
+	n.mu.Lock()
+	n.election.Lapsed(gate.Now(), why)
+	n.mu.Unlock()
+	n.decide()
+}
+
+// leave ends this node's part: mute first, then the peers are told by a last beat.
+func (n *Node) leave() {
+	n.config.Lease.Revoke()
+	n.config.Transition(gate.Standby)
+	n.mu.Lock()
+	n.election.Lapsed(gate.Now(), "this daemon ends")
+	b := n.election.Beat()
+	n.mu.Unlock()
+	b.Ready = false
+	for _, r := range n.remotes {
+		r.sendBeat(b)
+	}
+}
+
+// Ready reports whether this node holds every connection that any peer has announced,
+// and if not, why.
+func (n *Node) Ready() (ready bool, why string) {
+	for _, r := range n.remotes {
+		if r.heard.Load() == 0 {
+			continue // it has announced nothing to anybody that we know of
+		}
+		if v := r.incomplete.Load(); v != nil {
+			return false, fmt.Sprintf("node %s: %s", r.name(), *v)
+		}
+	}
+	return true, ""
+}
+
+// Promote and Demote are what an operator asks for.
+func (n *Node) Promote(force bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.election.AskPromote(gate.Now(), force)
+}
+
+// Demote hands the role to a ready peer.
+func (n *Node) Demote() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.election.AskDemote(gate.Now())
+}

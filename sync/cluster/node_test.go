@@ -1,0 +1,180 @@
+package cluster
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"holdfast/conntrack"
+	"holdfast/dataplane/gate"
+	"holdfast/dataplane/packet"
+	"holdfast/nat"
+	"holdfast/sync/journal"
+	"holdfast/sync/seal"
+	"holdfast/sync/wire"
+)
+
+// testNode is a node without a data plane: a table, one lane, and a worker that only
+// shows signs of life.
+type testNode struct {
+	t       *testing.T
+	node    *Node
+	table   *conntrack.Table
+	lane    *journal.Journal
+	lease   gate.Lease
+	stuck   atomic.Bool
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+// slow is the timing of the tests: machines that run them are shared.
+var slow = Timing{Heartbeat: 20 * ms, Lease: 200 * ms, DeadAfter: 300 * ms, AloneAfter: 2000 * ms}
+
+func start(t *testing.T, name string, link LinkConfig, key seal.Key, priority int32) *testNode {
+	t.Helper()
+	n := &testNode{t: t, stopped: make(chan struct{})}
+	links, err := OpenLinks([]LinkConfig{link}, []seal.Key{key}, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.table, err = conntrack.New(conntrack.Config{Capacity: 10_000, Node: Number([]LinkConfig{link})}); err != nil {
+		t.Fatal(err)
+	}
+	outlet := journal.NewOutlet([]*journal.Link{&links[0].Link})
+	n.lane = journal.New(0, outlet)
+	shared := journal.NewShared(journal.New(1, outlet))
+	progress := new(gate.Progress)
+	n.node, err = NewNode(Config{
+		Name: name, Priority: priority, Timing: slow, Links: []LinkConfig{link}, PolicyHash: 1,
+		Lease: &n.lease, Progress: []*gate.Progress{progress}, Journals: []*journal.Journal{n.lane}, Shared: shared,
+		Applier: func() *journal.Applier {
+			return journal.NewApplier(n.table, nat.NewPool(), shared, func(*wire.Neighbor) {})
+		},
+		Transition: func(gate.Role) {},
+	}, links)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.stop = cancel
+	go func() { // the worker
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if !n.stuck.Load() {
+					progress.Step()
+				}
+			}
+		}
+	}()
+	go func() {
+		defer close(n.stopped)
+		if err := n.node.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := links[0].Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(n.end)
+	return n
+}
+
+func (n *testNode) end() {
+	n.stop()
+	<-n.stopped
+}
+
+func (n *testNode) status() Status { return n.node.Status(gate.Now()) }
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+func startPair(t *testing.T) (a, b *testNode, links [2]LinkConfig, key seal.Key) {
+	key = seal.NewKey()
+	addr := [2]netip.AddrPort{netip.MustParseAddrPort("127.0.7.1:17400"), netip.MustParseAddrPort("127.0.7.2:17400")}
+	links = [2]LinkConfig{{Local: addr[0], Peer: addr[1]}, {Local: addr[1], Peer: addr[0]}}
+	a = start(t, "a", links[0], key, 100)
+	b = start(t, "b", links[1], key, 50)
+	eventually(t, "a is active, b stands by ready", func() bool {
+		return a.node.Role() == gate.Active && b.node.Role() == gate.Standby && b.status().Ready && b.status().Active == "a"
+	})
+	return a, b, links, key
+}
+
+func connection(i int, node uint16) *conntrack.State {
+	original := packet.Tuple{
+		Src: packet.AddrFrom(netip.MustParseAddr("10.0.0.1")), Dst: packet.AddrFrom(netip.MustParseAddr("203.0.113.9")),
+		SrcPort: uint16(1000 + i), DstPort: 53, Proto: packet.UDP,
+	}
+	return &conntrack.State{
+		Index: uint32(i), Incarnation: conntrack.Incarnation(uint64(i+1)<<16 | uint64(node)),
+		Original: original, Reply: original.Reply(), Egress: 1,
+	}
+}
+
+func TestP1_StateOnOneNodeExistsOnTheOther(t *testing.T) {
+	a, b, _, _ := startPair(t)
+	const count = 500
+	for i := range count {
+		a.lane.Insert(connection(i, 1), gate.Now())
+	}
+	a.lane.Flush(gate.Now())
+	eventually(t, "every connection is at b", func() bool { return b.table.Len() == count })
+	for i := range count {
+		s := connection(i, 1)
+		a.lane.Delete(s, conntrack.EndExpired, gate.Now())
+	}
+	a.lane.Flush(gate.Now())
+	eventually(t, "every connection has gone from b", func() bool { return b.table.Len() == 0 })
+	eventually(t, "a knows that b has it all", func() bool { return a.status().Peers[0].Unconfirmed == 0 })
+}
+
+func TestStandbyTakesOverAndARestartedPeerStandsBy(t *testing.T) {
+	a, b, links, key := startPair(t)
+	a.lane.Insert(connection(1, 1), gate.Now())
+	a.lane.Flush(gate.Now())
+	eventually(t, "b has the connection", func() bool { return b.table.Len() == 1 })
+	a.end()
+	eventually(t, "b is active", func() bool { return b.node.Role() == gate.Active && b.lease.Held(gate.Now()) })
+	b.lane.Insert(connection(2, 2), gate.Now())
+	b.lane.Flush(gate.Now())
+	again := start(t, "a", links[0], key, 100)
+	eventually(t, "the restarted node has what b announced since", func() bool { return again.table.Len() >= 1 })
+	if again.node.Role() != gate.Standby || b.node.Role() != gate.Active {
+		t.Errorf("roles %v and %v: a joiner took the role", again.node.Role(), b.node.Role())
+	}
+}
+
+func TestStuckWorkerLosesTheLease(t *testing.T) {
+	a, b, _, _ := startPair(t)
+	a.stuck.Store(true)
+	eventually(t, "a is mute and b active", func() bool {
+		return !a.lease.Held(gate.Now()) && a.node.Role() == gate.Standby && b.node.Role() == gate.Active
+	})
+	if h := a.status().History; h[len(h)-1].Cause != "the lease lapsed" {
+		t.Errorf("history says %+v", h)
+	}
+}
+
+func TestWrongKeyIsNeverHeard(t *testing.T) {
+	addr := [2]netip.AddrPort{netip.MustParseAddrPort("127.0.7.3:17400"), netip.MustParseAddrPort("127.0.7.4:17400")}
+	a := start(t, "a", LinkConfig{Local: addr[0], Peer: addr[1]}, seal.NewKey(), 100)
+	b := start(t, "b", LinkConfig{Local: addr[1], Peer: addr[0]}, seal.NewKey(), 50)
+	eventually(t, "b has refused a's handshake", func() bool { return b.status().Peers[0].Rejected["unauthentic"] > 0 })
+	if a.status().Peers[0].Heard != 0 || b.status().Peers[0].Heard != 0 {
+		t.Error("nodes with different keys hear each other")
+	}
+}

@@ -1,0 +1,156 @@
+package cluster
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"holdfast/dataplane/gate"
+	"holdfast/sync/journal"
+	"holdfast/sync/peer"
+	"holdfast/sync/seal"
+	"holdfast/sync/wire"
+)
+
+// Times of a remote's reader.
+const (
+	readWait   = 5 * time.Millisecond // between two looks at what is due
+	nackRetry  = int64(20e6)          // ns; above a round trip on a sync link
+	helloEvery = int64(500e6)         // ns
+)
+
+// remote is another node of the cluster. Its reader goroutine owns everything but the
+// atomics.
+type remote struct {
+	node    *Node
+	number  uint16
+	link    *PeerLink
+	machine *peer.Machine
+	applier *journal.Applier
+
+	buf, reply, batch, sealed []byte
+	beatBatch, beatSealed     []byte // the control goroutine's, as is closed
+	closed                    uint64 // refusals that the election has been told of
+	frame                     wire.Frame
+	nacks                     []peer.Range
+	now                       int64
+	session                   *seal.Session // that the last hello went out under
+	helloAt                   int64
+
+	heard      atomic.Int64           // CLOCK_BOOTTIME ns of its last beat; 0: never
+	incomplete atomic.Pointer[string] // why our table may lack some of its connections; nil: it does not
+	hello      atomic.Pointer[wire.Hello]
+	last       atomic.Pointer[Beat]
+	acks       [LanesMax]atomic.Uint64 // what we have applied of its lanes, for our beats
+	lanes      atomic.Int32            // how many of acks are valid
+	confirmed  [LanesMax]atomic.Uint64 // what it has applied of ours
+	behind     atomic.Uint64
+	resent     atomic.Uint64
+	malformed  atomic.Uint64
+}
+
+func newRemote(n *Node, number uint16, l *PeerLink) *remote {
+	r := &remote{
+		node: n, number: number, link: l, applier: n.config.Applier(),
+		buf: make([]byte, 2048), reply: make([]byte, 0, 2048),
+		batch: make([]byte, 0, 2048), sealed: make([]byte, 0, 2048),
+		beatBatch: make([]byte, 0, 2048), beatSealed: make([]byte, 0, 2048),
+	}
+	r.machine = peer.New(r.deliver, nackRetry)
+	why := "no hello yet"
+	r.incomplete.Store(&why)
+	return r
+}
+
+// name returns what the peer calls itself, or its address before it said so.
+func (r *remote) name() string {
+	if h := r.hello.Load(); h != nil {
+		return h.Name
+	}
+	return r.link.address().String()
+}
+
+// read is the reader: datagrams in, and what is due out, until ctx ends.
+func (r *remote) read(ctx context.Context) {
+	for ctx.Err() == nil {
+		n, refused, err := r.link.receive(r.buf, readWait)
+		if err != nil {
+			return // the socket was closed
+		}
+		r.now = gate.Now()
+		if refused {
+			r.link.Closed.Add(1)
+		}
+		if n > 0 {
+			r.datagram(r.buf[:n])
+		}
+		r.due()
+	}
+}
+
+// datagram takes in what came. Nothing is looked at before it is authentic.
+func (r *remote) datagram(b []byte) {
+	res := r.link.peer.Receive(r.now, b, r.reply[:0])
+	r.link.send(res.Reply)
+	if res.Outcome != seal.Opened || len(res.Plaintext) == 0 {
+		return
+	}
+	h, body, err := wire.DecodeHeader(res.Plaintext)
+	if err != nil {
+		r.malformed.Add(1)
+		return
+	}
+	if h.Kind == wire.Stream {
+		if r.machine.Batch(h.Lane, h.Sequence, body) != nil {
+			r.malformed.Add(1)
+		}
+		r.publish()
+		return
+	}
+	r.control(body)
+}
+
+// deliver applies a batch whose turn it is (peer.Deliver).
+func (r *remote) deliver(_ uint16, body []byte) { r.applier.Apply(body, r.now) }
+
+// due sends what time asks for: handshakes, a hello, requests for gaps.
+func (r *remote) due() {
+	r.link.send(r.link.peer.Tick(r.now, r.reply[:0]))
+	s := r.link.peer.Session()
+	if s == nil {
+		return
+	}
+	if s != r.session || r.now-r.helloAt >= helloEvery {
+		r.session, r.helloAt = s, r.now
+		r.sendHello()
+	}
+	r.nacks = r.machine.Nacks(r.now, r.nacks[:0])
+	for _, k := range r.nacks {
+		m := wire.Nack{Lane: k.Lane, First: k.First, Last: k.Last}
+		r.sendControl(m.Append)
+	}
+	r.applier.Requests(func(q *wire.UpdateRequest) { r.sendControl(q.Append) })
+	r.publish()
+}
+
+// publish makes what the reader knows visible to others.
+func (r *remote) publish() {
+	var acks [LanesMax]uint64
+	n := r.machine.Acks(acks[:])
+	for i := range n {
+		r.acks[i].Store(acks[i])
+	}
+	r.lanes.Store(int32(n))
+	r.behind.Store(r.machine.Behind())
+	if ok, why := r.machine.Complete(); ok {
+		r.incomplete.Store(nil)
+	} else {
+		r.incomplete.Store(&why)
+	}
+}
+
+// sendControl seals one control message on the reader's lane.
+func (r *remote) sendControl(message func([]byte) []byte) {
+	r.batch = message(wire.AppendControlHeader(r.batch[:0]))
+	r.link.Send(laneAnswer, r.sealed, r.batch)
+}

@@ -1,0 +1,109 @@
+package cluster
+
+import (
+	"net/netip"
+
+	"holdfast/dataplane/gate"
+	"holdfast/sync/seal"
+)
+
+// Status is what a node knows of itself and its peers at one moment.
+type Status struct {
+	Beat     Beat
+	Active   string // name of the active node, "" where none is known
+	Ready    bool
+	NotReady string
+	Alarm    bool
+	Lapses   uint64 // leases that ran out before they were extended
+	Stalls   uint64 // times this node's clock goroutine stood still for half of DeadAfter
+	Peers    []PeerStatus
+	History  []Event
+}
+
+// PeerStatus is what a node knows of a peer.
+type PeerStatus struct {
+	Name        string
+	Address     netip.AddrPort
+	Session     string // none, established
+	Beat        Beat
+	Heard       int64 // CLOCK_BOOTTIME ns, 0: never
+	Behind      uint64
+	Unconfirmed uint64
+	Resent      uint64
+	SamePolicy  bool
+	Rejected    map[string]uint64
+}
+
+// Role returns this node's role.
+func (n *Node) Role() gate.Role {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.election.Role()
+}
+
+// Status returns what the node knows at now (CLOCK_BOOTTIME ns).
+func (n *Node) Status(now int64) Status {
+	s := Status{Lapses: n.lapses.Load()}
+	s.Ready, s.NotReady = n.Ready()
+	n.mu.Lock()
+	s.Beat, s.Alarm, s.Stalls = n.election.Beat(), n.election.Alarm(), n.election.Stalls()
+	s.History = n.election.History()
+	active, known := n.election.Active(now)
+	n.mu.Unlock()
+	if known && active == n.number {
+		s.Active = n.config.Name
+	}
+	for _, r := range n.remotes {
+		if known && active == r.number {
+			s.Active = r.name()
+		}
+		s.Peers = append(s.Peers, r.status())
+	}
+	return s
+}
+
+func (r *remote) status() PeerStatus {
+	s := PeerStatus{
+		Name: r.name(), Address: r.link.address(), Session: "none", Heard: r.heard.Load(),
+		Behind: r.behind.Load(), Resent: r.resent.Load(), Rejected: map[string]uint64{},
+	}
+	if r.link.peer.Session() != nil {
+		s.Session = "established"
+	}
+	if b := r.last.Load(); b != nil {
+		s.Beat = *b
+	}
+	if h := r.hello.Load(); h != nil {
+		s.SamePolicy = h.Policy == r.node.config.PolicyHash
+	}
+	for lane := range r.node.lanes() {
+		if sent, confirmed := r.node.journal(lane).Sent(), r.confirmed[lane].Load(); sent > confirmed {
+			s.Unconfirmed += sent - confirmed
+		}
+	}
+	for _, why := range seal.Rejects() {
+		if c := r.link.peer.Rejects().Count(why); c > 0 {
+			s.Rejected[why.String()] = c
+		}
+	}
+	if c := r.malformed.Load(); c > 0 {
+		s.Rejected["malformed"] = c
+	}
+	if c := r.applier.Refused(); c > 0 {
+		s.Rejected["not-applicable"] = c
+	}
+	return s
+}
+
+// NodeName returns the name of the node of a number, "" where it has not told one.
+func (n *Node) NodeName(number uint16) string {
+	if number == n.number {
+		return n.config.Name
+	}
+	for _, r := range n.remotes {
+		if h := r.hello.Load(); r.number == number && h != nil {
+			return h.Name
+		}
+	}
+	return ""
+}
