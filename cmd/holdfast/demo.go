@@ -63,4 +63,3 @@ and is gone afterwards, also after Ctrl-C. Exit status 0 only if nothing was los
 	f.IntVar(&o.Fresh, "fresh", o.Fresh, "connections to open after the failover")
 	return cmd
 }
-

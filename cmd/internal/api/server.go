@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,15 +38,13 @@ type Server struct {
 	http     http.Server
 	listener net.Listener
 	lock     *os.File
+	closed   sync.Once
 }
 
 // Listen takes the socket at path for this process. A second daemon on the same path
 // is refused by a lock on path + ".lock", so a stale socket file of a dead daemon is
 // replaced and a living one never is.
 func Listen(path string) (*Server, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("api socket: %w", err)
-	}
 	lock, err := Lock(path)
 	if err != nil {
 		return nil, err
@@ -70,6 +69,9 @@ var ErrRunning = errors.New("a holdfast daemon is running")
 // Lock takes the lock that a daemon holds for as long as it lives; closing the file
 // releases it. The error wraps ErrRunning where a daemon holds it.
 func Lock(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("api socket: %w", err)
+	}
 	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("api socket %s: %w", path, err)
@@ -91,13 +93,16 @@ func (s *Server) Serve(d Daemon) error {
 	return nil
 }
 
-// Close stops serving, removes the socket and releases the lock.
-func (s *Server) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	err := s.http.Shutdown(ctx)
-	s.listener.Close() // in case Serve never ran; the error says only that it is closed
-	return errors.Join(err, s.lock.Close())
+// Close stops serving, removes the socket and releases the lock. A second call does nothing.
+func (s *Server) Close() (err error) {
+	s.closed.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		err = s.http.Shutdown(ctx)
+		_ = s.listener.Close() // in case Serve never ran; otherwise it is closed already
+		err = errors.Join(err, s.lock.Close())
+	})
+	return err
 }
 
 // Handler routes the requests to d.

@@ -38,7 +38,7 @@ func Defaults() Options {
 // Run shows it. The report is valid as far as it goes when there is an error; the
 // error says that the demo itself could not be carried out.
 func Run(ctx context.Context, o Options) (report Report, err error) {
-	if err := raiseFileLimit(4*o.Fresh + 1024); err != nil {
+	if err := raiseFileLimit(o.Fresh + 2048); err != nil {
 		return report, err
 	}
 	if o.directory, err = os.MkdirTemp("", "holdfast-demo-"); err != nil {
@@ -63,7 +63,7 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	return report, nil
 }
 
-// raiseFileLimit makes room for n descriptors: both ends of every connection are ours.
+// raiseFileLimit makes room for n descriptors.
 func raiseFileLimit(n int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

@@ -125,7 +125,9 @@ func (n *network) newNode(dir, name string, i int, o Options) (*node, error) {
 		if err := n.lab.Veth(lab.End{Namespace: space, Name: port}, lab.End{Namespace: sw, Name: name}); err != nil {
 			return nil, err
 		}
-		if err := errors.Join(space.OffloadsOff(port), sw.OffloadsOff(name), sw.Attach("br0", name)); err != nil {
+		// Down until the node's daemon brings it up: the kernel of the namespace must not
+		// speak on it before (it would report its multicast groups).
+		if err := errors.Join(space.OffloadsOff(port), sw.OffloadsOff(name), sw.Attach("br0", name), space.Down(port)); err != nil {
 			return nil, err
 		}
 	}

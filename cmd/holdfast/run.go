@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+	"github.com/vishvananda/netlink"
+
+	"holdfast/cmd/internal/api"
+	"holdfast/cmd/internal/node"
+	"holdfast/dataplane/xdp"
+)
+
+const defaultNodeFile = "/etc/holdfast/node.toml"
+
+func newRun() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "run --config FILE",
+		Short: "Run the daemon in the foreground",
+		Long: `Runs the node that FILE describes (see examples/node.toml) until SIGTERM or Ctrl-C.
+Then the role is handed to a peer, and the node's ports stay mute until
+"holdfast detach".
+
+Logs go to standard error. Under systemd (Type=notify) it tells when it runs.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			return node.Run(cmd.Context(), file, version, log)
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", defaultNodeFile, "the node `FILE`")
+	return cmd
+}
+
+func newCheck(c *common) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Say everything that is wrong with a node file or a policy",
+		Long: `Reads a node file together with the policy that it names, or a policy alone, and
+prints everything that is wrong as file:line:column: what is wrong: how to mend.
+Nothing is started and no device is touched.`,
+		Args: usage(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			report := node.Check(args[0])
+			if err := c.print(cmd.OutOrStdout(), report, func(w io.Writer) {
+				for _, n := range report.Notices {
+					fmt.Fprintln(w, n)
+				}
+				if len(report.Errors) == 0 {
+					fmt.Fprintf(w, "%s: good: %d rules, policy %s\n", args[0], report.Rules, report.Hash)
+				}
+			}); err != nil {
+				return err
+			}
+			for _, e := range report.Errors {
+				fmt.Fprintln(cmd.ErrOrStderr(), e)
+			}
+			if len(report.Errors) > 0 {
+				return errSilent
+			}
+			return nil
+		},
+	}
+}
+
+func newDetach(c *common) *cobra.Command {
+	return &cobra.Command{
+		Use:   "detach [DEVICE...]",
+		Short: "Give this node's devices back to the kernel",
+		Long: `Takes the addresses off and the ports down, then removes every program of Holdfast
+from the named devices, or from all devices that carry one. Refused while a daemon
+runs: stop it first.`,
+		RunE: func(cmd *cobra.Command, devices []string) error {
+			lock, err := api.Lock(c.socket)
+			if err != nil {
+				return err
+			}
+			defer lock.Close()
+			if len(devices) == 0 {
+				if devices, err = attachedDevices(); err != nil {
+					return err
+				}
+			}
+			var errs []error
+			done := []string{}
+			for _, device := range devices {
+				if err := xdp.Detach(device); err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				done = append(done, device)
+			}
+			errs = append(errs, c.print(cmd.OutOrStdout(), map[string][]string{"detached": done}, func(w io.Writer) {
+				for _, device := range done {
+					fmt.Fprintln(w, device, "is the kernel's again; it is down and has no addresses")
+				}
+				if len(done) == 0 && len(errs) == 0 {
+					fmt.Fprintln(w, "no device carries a program of Holdfast")
+				}
+			}))
+			return errors.Join(errs...)
+		},
+	}
+}
+
+// attachedDevices lists the devices of this network namespace that carry our programs.
+func attachedDevices() (names []string, err error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("listing devices: %w", err)
+	}
+	for _, l := range links {
+		name := l.Attrs().Name
+		attached, err := xdp.Attached(name)
+		if err != nil {
+			return nil, err
+		}
+		if attached {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}

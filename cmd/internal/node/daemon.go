@@ -1,0 +1,261 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"holdfast/cmd/internal/api"
+	"holdfast/conntrack"
+	"holdfast/dataplane"
+	"holdfast/dataplane/fib"
+	"holdfast/dataplane/gate"
+	"holdfast/dataplane/packet"
+	"holdfast/dataplane/xsk"
+	"holdfast/nat"
+	"holdfast/rules"
+	"holdfast/rules/config"
+	"holdfast/sync/cluster"
+	"holdfast/sync/journal"
+	"holdfast/sync/wire"
+)
+
+// daemon is one running node.
+type daemon struct {
+	version, name, group string
+	policyFile           string
+	policyHash           uint64
+	started              time.Time
+	log                  *slog.Logger
+
+	ports   []*port // by PortID
+	queues  [][]xsk.QueueRef
+	routes  *fib.Watcher
+	table   *conntrack.Table
+	pool    *nat.Pool
+	rules   *rules.Set
+	lease   gate.Lease
+	links   []*cluster.PeerLink
+	lanes   []*journal.Journal
+	shared  *journal.Shared
+	workers []*dataplane.Worker
+	cluster *cluster.Node
+
+	snapshot  atomic.Pointer[dataplane.Snapshot]
+	announces chan struct{} // a promotion: announce now, and again
+	undo      []func() error
+	running   bool // the start is complete
+}
+
+// Run is `holdfast run`: it starts a node from a node file and runs it until ctx ends.
+// Errors say what, where and what to do, and leave nothing half set up.
+func Run(ctx context.Context, file, version string, log *slog.Logger) (err error) {
+	nodeFile, policy, err := config.Load(file)
+	if err != nil {
+		return err
+	}
+	if nodeFile == nil {
+		return fmt.Errorf("%s is a policy: `run` takes the node file that names it", file)
+	}
+	for _, n := range policy.Notices {
+		log.Warn("accepted, not acted on yet", "what", n.String())
+	}
+	d := &daemon{version: version, started: time.Now(), log: log, announces: make(chan struct{}, 1)}
+	defer func() { err = errors.Join(err, d.close()) }()
+	server, err := d.start(nodeFile, policy)
+	if err != nil {
+		return err
+	}
+	return d.run(ctx, server)
+}
+
+// then remembers how to undo a step of the start.
+func (d *daemon) then(undo func() error) { d.undo = append(d.undo, undo) }
+
+// close undoes the start, last step first.
+func (d *daemon) close() error {
+	var errs []error
+	for i := len(d.undo) - 1; i >= 0; i-- {
+		errs = append(errs, d.undo[i]())
+	}
+	d.undo = nil
+	return errors.Join(errs...)
+}
+
+// start builds the node, in the order of the package comment.
+func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("holdfast run needs root (CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF): start it as root or by systemd")
+	}
+	plan, err := newPlan(n, p)
+	if err != nil {
+		return nil, err
+	}
+	d.name, d.group, d.policyFile, d.policyHash = plan.name, plan.group, plan.policyFile, p.Hash()
+	d.ports, d.rules = plan.ports, plan.rules
+
+	server, err := api.Listen(plan.socket)
+	if err != nil {
+		return nil, err
+	}
+	d.then(server.Close)
+
+	release := releaseFailed(d)
+	if err := attach(d.ports, d.log); err != nil {
+		return nil, err
+	}
+	d.then(release)
+	for _, g := range plan.gateways {
+		if err := d.ports[g.port].addGateway(g.address); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.openTable(plan); err != nil {
+		return nil, err
+	}
+	if err := d.openLinks(plan); err != nil {
+		return nil, err
+	}
+	if err := d.openWorkers(plan); err != nil {
+		return nil, err
+	}
+	if err := d.joinCluster(plan); err != nil {
+		return nil, err
+	}
+	d.running = true
+	return server, nil
+}
+
+// releaseFailed lets go of the devices: they stay mute after the daemon has run, and go
+// back to what they were where the start failed.
+func releaseFailed(d *daemon) func() error {
+	return func() error {
+		if d.running {
+			return release(d.ports, stayMute)
+		}
+		return release(d.ports, detachFresh)
+	}
+}
+
+// openTable makes the table, the port maps and the routes, and the first Snapshot.
+func (d *daemon) openTable(plan *plan) (err error) {
+	d.table, err = conntrack.New(conntrack.Config{
+		Capacity: plan.connections, Node: cluster.Number(plan.links),
+		Counter: incarnationCounter(d.started),
+	})
+	if err != nil {
+		return err
+	}
+	d.then(d.table.Close)
+	d.pool = nat.NewPool()
+	policy, err := nat.Compile(plan.masquerades, d.pool)
+	if err != nil {
+		return err
+	}
+	links := map[int]packet.PortID{}
+	for _, p := range d.ports {
+		links[p.tap.Ifindex()] = p.ID
+	}
+	d.routes, err = fib.NewWatcher(fib.Config{Links: links, Now: gate.Now, OnNeighbor: d.tellNeighbor})
+	if err != nil {
+		return err
+	}
+	d.then(func() error { d.routes.Close(); return nil })
+	d.snapshot.Store(&dataplane.Snapshot{
+		Rules: d.rules, NAT: policy, Ports: d.pool, Routes: d.routes.Table(), Table: d.table,
+	})
+	return nil
+}
+
+// openLinks opens the sockets to the peers and the lanes that send through them.
+func (d *daemon) openLinks(plan *plan) (err error) {
+	if d.links, err = cluster.OpenLinks(plan.links, plan.keys, d.name); err != nil {
+		return err
+	}
+	var ways []*journal.Link
+	for _, l := range d.links {
+		d.then(l.Close)
+		ways = append(ways, &l.Link)
+	}
+	if d.queues, err = assign(d.ports, plan.workers); err != nil {
+		return err
+	}
+	outlet := journal.NewOutlet(ways)
+	for i := range d.queues {
+		d.lanes = append(d.lanes, journal.New(uint16(i), outlet))
+	}
+	d.shared = journal.NewShared(journal.New(uint16(len(d.queues)), outlet))
+	return nil
+}
+
+// openWorkers opens the sockets: from here on frames arrive, and are dropped.
+func (d *daemon) openWorkers(plan *plan) error {
+	var ports []*dataplane.Port
+	for _, p := range d.ports {
+		ports = append(ports, &p.Port)
+	}
+	for i, queues := range d.queues {
+		w, err := dataplane.NewWorker(dataplane.Config{
+			ID: i, Workers: len(d.queues), Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
+			Journal: d.lanes[i], Resolver: d.routes, RuleHits: make([]atomic.Uint64, d.rules.Len()+1),
+		})
+		if err != nil {
+			return err
+		}
+		d.then(w.Close)
+		d.workers = append(d.workers, w)
+	}
+	return nil
+}
+
+// joinCluster makes the node of the cluster; nothing is sent before it runs.
+func (d *daemon) joinCluster(plan *plan) (err error) {
+	var progress []*gate.Progress
+	for _, w := range d.workers {
+		progress = append(progress, w.Progress())
+	}
+	d.cluster, err = cluster.NewNode(cluster.Config{
+		Name: d.name, Group: d.group, Priority: plan.priority, Timing: plan.timing, Alone: plan.alone,
+		Links: plan.links, Keys: plan.keys, PolicyHash: d.policyHash,
+		Lease: &d.lease, Progress: progress, Journals: d.lanes, Shared: d.shared,
+		Applier: func() *journal.Applier {
+			return journal.NewApplier(d.table, d.pool, d.shared, d.learnNeighbor)
+		},
+		Transition: d.transition,
+	}, d.links)
+	return err
+}
+
+// transition follows a change of role. The control goroutine of the cluster calls it.
+func (d *daemon) transition(role gate.Role) {
+	if role == gate.Active {
+		d.routes.Activate()
+		select {
+		case d.announces <- struct{}{}:
+		default: // one is under way
+		}
+	} else {
+		d.routes.Deactivate()
+	}
+	for _, w := range d.workers {
+		w.Wake()
+	}
+	d.log.Info("role", "group", d.group, "role", role.String())
+}
+
+// neighborValidity is how long, in ms, a peer may use a neighbour's MAC without asking.
+const neighborValidity = 60_000
+
+// tellNeighbor tells the peers what this node's kernel has learnt.
+func (d *daemon) tellNeighbor(n fib.Neighbor) {
+	d.shared.Neighbor(&wire.Neighbor{Port: n.Port, Address: n.Addr, MAC: n.MAC, Validity: neighborValidity}, gate.Now())
+}
+
+// learnNeighbor takes in what a peer's kernel has learnt.
+func (d *daemon) learnNeighbor(n *wire.Neighbor) {
+	d.routes.Learn(fib.Neighbor{Port: n.Port, Addr: n.Address, MAC: n.MAC})
+}

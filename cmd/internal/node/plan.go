@@ -1,0 +1,173 @@
+package node
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"holdfast/dataplane"
+	"holdfast/dataplane/packet"
+	"holdfast/dataplane/xsk"
+	"holdfast/nat"
+	"holdfast/rules"
+	"holdfast/rules/config"
+	"holdfast/sync/cluster"
+	"holdfast/sync/seal"
+)
+
+// plan is what the two files come to: everything that can be known and refused before
+// anything is touched.
+type plan struct {
+	name, group, socket, policyFile string
+	ports                           []*port
+	rules                           *rules.Set
+	masquerades                     []nat.Masquerade
+	gateways                        []gateway
+	connections                     uint32
+	workers                         int // 0: as many as cores and queues allow
+	keys                            []seal.Key
+	links                           []cluster.LinkConfig
+	priority                        int32
+	timing                          cluster.Timing
+	alone                           cluster.Alone
+}
+
+type gateway struct {
+	port    packet.PortID
+	address netip.Addr
+}
+
+func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
+	pl := &plan{
+		name: n.Name.V, socket: n.Socket.V, policyFile: n.Policy.V, connections: n.Connections.V, workers: n.Workers.V,
+		timing: cluster.Timing{
+			Heartbeat: p.Cluster.Heartbeat.V.Nanoseconds(), DeadAfter: p.Cluster.DeadAfter.V.Nanoseconds(),
+			Lease: p.Cluster.Lease.V.Nanoseconds(), AloneAfter: p.Cluster.AloneAfter.V.Nanoseconds(),
+		},
+	}
+	if len(p.Groups) != 1 {
+		return nil, fmt.Errorf("%s: %d groups of ports: one is built so far", p.File, len(p.Groups))
+	}
+	pl.group = p.Groups[0].Name.V
+	pl.priority = int32(n.PriorityOf(pl.group))
+	if p.Cluster.Alone.V == config.AloneWait {
+		pl.alone = cluster.AloneWait
+	}
+	var err error
+	if pl.rules, err = rules.Compile(p); err != nil {
+		return nil, err
+	}
+	if n.KeyFile.Written() {
+		if pl.keys, err = seal.ReadKeyFile(n.KeyFile.V); err != nil {
+			return nil, fmt.Errorf("%v: %w", n.KeyFile.Pos, err)
+		}
+	}
+	for _, l := range n.Links {
+		for _, peer := range l.Peers {
+			pl.links = append(pl.links, cluster.LinkConfig{Device: l.Device.V, Local: l.Address.V, Peer: peer.V})
+		}
+	}
+	pl.addPorts(n, p)
+	pl.addNAT(p)
+	for _, g := range p.Gateways {
+		id, _ := p.PortID(g.Port.V) // config has checked the name
+		pl.gateways = append(pl.gateways, gateway{packet.PortID(id), g.Address.V})
+	}
+	return pl, nil
+}
+
+func (pl *plan) addPorts(n *config.Node, p *config.Policy) {
+	for i := range p.Ports {
+		c := &p.Ports[i]
+		one := &port{Port: dataplane.Port{ID: packet.PortID(i), Name: c.Name.V, Device: n.Device(c.Name.V).Name.V}}
+		for _, a := range c.Addresses {
+			one.prefixes = append(one.prefixes, a.V)
+		}
+		one.Addresses = addressesOf(one.prefixes)
+		one.MAC = packet.MAC(c.MAC.V)
+		if !c.MAC.Written() {
+			one.MAC = pl.madeMAC(c.Name.V)
+		}
+		pl.ports = append(pl.ports, one)
+	}
+}
+
+// madeMAC makes a port's shared MAC from the cluster's key, so that all nodes make the
+// same and two clusters on one segment do not; a node without a key makes it from its
+// name. Locally administered, unicast (IEEE 802).
+func (pl *plan) madeMAC(port string) (mac packet.MAC) {
+	var sum [32]byte
+	if len(pl.keys) > 0 {
+		sum = pl.keys[0].Derive("mac of port " + port)
+	} else {
+		sum = seal.Key{0: 1}.Derive("mac of port " + port + " of " + pl.name)
+	}
+	copy(mac[:], sum[:])
+	mac[0] = mac[0]&^3 | 2
+	return mac
+}
+
+func (pl *plan) addNAT(p *config.Policy) {
+	for _, r := range p.NAT {
+		id, _ := p.PortID(r.Out.V) // config has checked the name
+		m := nat.Masquerade{Out: packet.PortID(id)}
+		for _, family := range []config.Family{config.IPv4, config.IPv6} {
+			m.From = append(m.From, config.PrefixesOf(r.From, family)...)
+		}
+		for _, a := range pl.ports[id].Addresses {
+			if !a.IsLinkLocal() {
+				m.External = append(m.External, a)
+			}
+		}
+		pl.masquerades = append(pl.masquerades, m)
+	}
+}
+
+// assign gives every receive queue a worker. Without a wish there are as many workers as
+// cores, or as the port with the fewest queues allows.
+func assign(ports []*port, workers int) ([][]xsk.QueueRef, error) {
+	var queues []xsk.PortQueues
+	fewest := runtime.NumCPU()
+	for _, p := range ports {
+		queues = append(queues, p.queues)
+		fewest = min(fewest, p.queues.Receive, p.queues.Transmit)
+	}
+	if workers == 0 {
+		workers = max(fewest, 1)
+	}
+	return xsk.Assign(queues, workers)
+}
+
+// CheckReport is what `holdfast check --json` prints.
+type CheckReport struct {
+	Errors  []string `json:"errors"`
+	Notices []string `json:"notices"` // accepted, and not acted on yet
+	Rules   int      `json:"rules"`
+	Hash    string   `json:"hash"`
+}
+
+// Check reads a node file with its policy, or a policy alone, and says what is wrong.
+func Check(path string) CheckReport {
+	r := CheckReport{Errors: []string{}, Notices: []string{}}
+	n, p, err := config.Load(path)
+	if err == nil && n != nil {
+		_, err = newPlan(n, p)
+	} else if err == nil {
+		_, err = rules.Compile(p)
+	}
+	if err != nil {
+		r.Errors = lines(err)
+		return r
+	}
+	for _, note := range p.Notices {
+		r.Notices = append(r.Notices, note.String())
+	}
+	r.Rules, r.Hash = len(p.Rules), hash(p.Hash())
+	return r
+}
+
+// incarnationCounter starts this life's incarnations above those of earlier lives, as
+// long as a node begins fewer than 64,000 connections per second on the average of its
+// life. The 48 bits last until the year 2109.
+func incarnationCounter(now time.Time) uint64 { return uint64(now.UnixMilli()) << 6 }

@@ -1,0 +1,265 @@
+package node
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"holdfast/cmd/internal/api"
+	"holdfast/conntrack"
+	"holdfast/conntrack/selector"
+	"holdfast/dataplane/drop"
+	"holdfast/dataplane/gate"
+	"holdfast/dataplane/packet"
+)
+
+// Drops implements api.Daemon.
+func (d *daemon) Drops() (api.Drops, error) {
+	var all api.Drops
+	for _, p := range d.ports {
+		one := api.PortDrops{Port: p.Name, Receive: map[string]uint64{}, Send: map[string]uint64{}}
+		for _, w := range d.workers {
+			_, _, receive, send := w.Counters(p.ID)
+			for _, r := range drop.Reasons() {
+				if n := receive.Count(r); n > 0 {
+					one.Receive[r.String()] += n
+				}
+				if n := send.Count(r); n > 0 {
+					one.Send[r.String()] += n
+				}
+			}
+		}
+		all.Ports = append(all.Ports, one)
+	}
+	return all, nil
+}
+
+// parse reads a selector; no words at all select everything for a listing.
+func parse(words []string) (*selector.Selector, error) {
+	if len(words) == 0 {
+		words = []string{"all"}
+	}
+	s, err := selector.Parse(words)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", api.ErrUsage, err)
+	}
+	return s, nil
+}
+
+// each calls visit for every connection that the selector names.
+func (d *daemon) each(s *selector.Selector, visit func(*conntrack.View)) {
+	now := gate.Now()
+	var v conntrack.View
+	names := d.names()
+	for i := range d.table.High() {
+		if d.table.View(i, now, &v) && s.Match(&v, &names) {
+			visit(&v)
+		}
+	}
+}
+
+// names tells a selector what the numbers in a connection are called.
+func (d *daemon) names() selector.Names {
+	return selector.Names{
+		Rule: func(number uint32) (string, []string) {
+			r, _ := d.rules.ByNumber(number)
+			return r.ID, r.Labels
+		},
+		Port: d.portName,
+		Node: d.cluster.NodeName,
+	}
+}
+
+// Conns implements api.Daemon.
+func (d *daemon) Conns(words []string, countOnly bool) (api.Conns, error) {
+	s, err := parse(words)
+	if err != nil {
+		return api.Conns{}, err
+	}
+	list := api.Conns{Connections: []api.Conn{}}
+	d.each(s, func(v *conntrack.View) {
+		list.Count++
+		if !countOnly {
+			list.Connections = append(list.Connections, d.conn(v))
+		}
+	})
+	return list, nil
+}
+
+// conn puts a connection into the API's words.
+func (d *daemon) conn(v *conntrack.View) api.Conn {
+	return api.Conn{
+		ID: v.Incarnation.String(), Proto: protoName(v.Original.Proto), State: stateName(v),
+		Original: tuple(&v.Original), Reply: tuple(&v.Reply),
+		Replied: v.Flags&conntrack.Replied != 0, Assured: v.Flags&conntrack.Assured != 0,
+		Rule: d.ruleName(v.Rule), In: d.portName(v.Ingress), Out: d.portName(v.Egress),
+		Age: v.Age.Seconds(), Idle: v.Idle.Seconds(), Timeout: max(0, v.Left.Seconds()),
+		Packets: v.Packets, Bytes: v.Bytes, Node: v.Incarnation.Node(),
+	}
+}
+
+func stateName(v *conntrack.View) string {
+	switch {
+	case v.Original.Proto == packet.TCP:
+		return v.TCP.String()
+	case v.Flags&conntrack.Replied != 0:
+		return "REPLIED"
+	}
+	return "UNREPLIED"
+}
+
+func tuple(t *packet.Tuple) api.Tuple {
+	return api.Tuple{Src: t.Src.String(), Dst: t.Dst.String(), SrcPort: t.SrcPort, DstPort: t.DstPort}
+}
+
+var protoNames = map[packet.Proto]string{
+	packet.ICMP: "icmp", packet.TCP: "tcp", packet.UDP: "udp", packet.GRE: "gre", packet.ESP: "esp",
+	packet.ICMPv6: "icmpv6", packet.SCTP: "sctp", packet.UDPLite: "udplite",
+}
+
+func protoName(p packet.Proto) string {
+	if name, ok := protoNames[p]; ok {
+		return name
+	}
+	return "proto-" + strconv.Itoa(int(p))
+}
+
+func (d *daemon) ruleName(number uint32) string {
+	if r, ok := d.rules.ByNumber(number); ok {
+		return r.ID
+	}
+	return ""
+}
+
+func (d *daemon) portName(id packet.PortID) string {
+	if int(id) < len(d.ports) {
+		return d.ports[id].Name
+	}
+	return ""
+}
+
+// Kill implements api.Daemon: matching connections end here and, told by the shared lane,
+// on every peer.
+func (d *daemon) Kill(r api.KillRequest) (api.KillResult, error) {
+	if len(r.Selector) == 0 {
+		return api.KillResult{}, fmt.Errorf("%w: kill needs a selector; everything is the word `all`", api.ErrUsage)
+	}
+	if r.Manner != "" && r.Manner != "silent" {
+		return api.KillResult{}, fmt.Errorf("manner %q is not built yet: use silent", r.Manner)
+	}
+	s, err := parse(r.Selector)
+	if err != nil {
+		return api.KillResult{}, err
+	}
+	n := 0
+	d.each(s, func(v *conntrack.View) {
+		if r.DryRun || d.end(v) {
+			n++
+		}
+	})
+	d.shared.Flush(gate.Now())
+	return api.KillResult{DryRun: r.DryRun, Killed: map[string]int{d.name: n}}, nil
+}
+
+// end removes one connection, gives back what it held, and tells the peers.
+func (d *daemon) end(v *conntrack.View) bool {
+	var last conntrack.State
+	now := gate.Now()
+	if !d.table.Remove(v.Index, v.Incarnation, now, &last) {
+		return false // it ended by itself, or another one has its place
+	}
+	d.pool.Release(d.pool.BindingOf(last.Original, last.Reply))
+	d.shared.Delete(&last, conntrack.EndKilled, now)
+	return true
+}
+
+// Promote implements api.Daemon.
+func (d *daemon) Promote(r api.PromoteRequest) (api.Done, error) {
+	if err := d.checkGroup(r.Group); err != nil {
+		return api.Done{}, err
+	}
+	if err := d.cluster.Promote(r.Force); err != nil {
+		return api.Done{}, err
+	}
+	return d.awaitRole(gate.Active)
+}
+
+// Demote implements api.Daemon.
+func (d *daemon) Demote(r api.DemoteRequest) (api.Done, error) {
+	if err := d.checkGroup(r.Group); err != nil {
+		return api.Done{}, err
+	}
+	if err := d.cluster.Demote(); err != nil {
+		return api.Done{}, err
+	}
+	return d.awaitRole(gate.Standby)
+}
+
+func (d *daemon) checkGroup(name string) error {
+	if name != "" && name != d.group {
+		return fmt.Errorf("%w: no group %q: this node has %q", api.ErrUsage, name, d.group)
+	}
+	return nil
+}
+
+// roleWait bounds how long promote and demote wait for what they asked for.
+const roleWait = 5 * time.Second
+
+func (d *daemon) awaitRole(want gate.Role) (api.Done, error) {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(roleWait); time.Now().Before(deadline); <-tick.C {
+		if d.cluster.Role() == want {
+			return api.Done{Done: fmt.Sprintf("%s is %s", d.name, want)}, nil
+		}
+	}
+	return api.Done{}, fmt.Errorf("%s is still not %s after %v: see `holdfast status --history`", d.name, want, roleWait)
+}
+
+// prefixStrings lists prefixes as text.
+func prefixStrings(prefixes []netip.Prefix) []string {
+	all := []string{}
+	for _, p := range prefixes {
+		all = append(all, p.String())
+	}
+	return all
+}
+
+// degraded lists what an operator should look at, worst first.
+func degraded(s *api.Status) []string {
+	all := []string{}
+	for _, g := range s.Groups {
+		if g.Active == "" {
+			all = append(all, "group "+g.Name+": no node is active, nothing is forwarded")
+		}
+		if g.Alarm {
+			all = append(all, "group "+g.Name+": this node serves although its table may have lacked connections when it took over")
+		}
+		if !g.Ready {
+			all = append(all, "group "+g.Name+": this node is not ready to take over without loss: "+g.NotReady)
+		}
+	}
+	for _, p := range s.Peers {
+		if p.Heard < 0 || p.Heard > 3 {
+			all = append(all, "peer "+p.Name+" is not heard: its daemon is down or the sync link is cut; nobody would take over from this node")
+		} else if !p.SamePlan {
+			all = append(all, "peer "+p.Name+" runs another policy: compare the policy files (`holdfast check`)")
+		}
+	}
+	for _, p := range s.Ports {
+		if !p.Carrier {
+			all = append(all, "port "+p.Name+" ("+p.Device+") has no carrier: check cable and switch")
+		}
+		if p.Mode == "generic" {
+			all = append(all, "port "+p.Name+" ("+p.Device+") is driven by the generic hook: several times slower than native")
+		}
+	}
+	return all
+}
+
+func hash(h uint64) string { return strings.ToLower(fmt.Sprintf("%016x", h)) }
+
+// lines splits an error into its lines, one per fault.
+func lines(err error) []string { return strings.Split(strings.TrimSpace(err.Error()), "\n") }

@@ -1,0 +1,81 @@
+package node
+
+import (
+	"time"
+
+	"holdfast/cmd/internal/api"
+	"holdfast/dataplane/gate"
+	"holdfast/dataplane/tap"
+)
+
+// Status implements api.Daemon.
+func (d *daemon) Status(history bool) (api.Status, error) {
+	s := api.Status{
+		Node: d.name, Version: d.version, Started: d.started,
+		Groups: []api.Group{}, Peers: []api.Peer{}, Ports: []api.Port{}, Workers: []api.Worker{},
+		Policy:      api.Policy{File: d.policyFile, Hash: hash(d.policyHash), Rules: d.rules.Len()},
+		Connections: api.Connections{Count: uint32(d.table.Len()), Capacity: uint32(d.table.Capacity())},
+	}
+	now := gate.Now()
+	c := d.cluster.Status(now)
+	group := api.Group{
+		Name: d.group, Role: c.Beat.Role.String(), Active: c.Active, Term: c.Beat.Term, Ready: c.Ready,
+		NotReady: c.NotReady, Alarm: c.Alarm, LeaseLapse: c.Lapses, Stalls: c.Stalls,
+	}
+	if until := d.lease.Until(); until > now {
+		group.LeaseLeft = float64(until-now) / 1e9
+	}
+	s.Groups = append(s.Groups, group)
+	for _, p := range c.Peers {
+		s.Peers = append(s.Peers, api.Peer{
+			Name: p.Name, Address: p.Address.String(), Session: p.Session, Role: p.Beat.Role.String(), Ready: p.Beat.Ready,
+			Heard: heard(p.Heard, now), Behind: p.Behind, Unacked: p.Unconfirmed, Resent: p.Resent,
+			Rejected: p.Rejected, SamePlan: p.SamePolicy,
+		})
+	}
+	for _, p := range d.ports {
+		s.Ports = append(s.Ports, d.portStatus(p))
+	}
+	for i, w := range d.workers {
+		s.Workers = append(s.Workers, api.Worker{ID: i, Turns: w.Progress().Turns(), Queues: len(d.queues[i])})
+	}
+	if history {
+		for _, e := range c.History {
+			s.History = append(s.History, api.Event{
+				At: wallClock(e.At, now), Group: d.group, Role: e.Role.String(), Term: e.Term, Cause: e.Cause, Evidence: e.Evidence,
+			})
+		}
+	}
+	s.Degraded = degraded(&s)
+	return s, nil
+}
+
+// heard returns how long ago an instant was in seconds, -1 for never.
+func heard(at, now int64) float64 {
+	if at == 0 {
+		return -1
+	}
+	return float64(now-at) / 1e9
+}
+
+// wallClock turns a reading of CLOCK_BOOTTIME into a time for people.
+func wallClock(at, now int64) time.Time { return time.Now().Add(time.Duration(at - now)) }
+
+func (d *daemon) portStatus(p *port) api.Port {
+	one := api.Port{
+		Name: p.Name, Device: p.Device, Mode: "closed", Queues: p.queues.Receive,
+		Carrier: tap.Carrier(p.carrier.Load()) == tap.CarrierPresent,
+		MAC:     p.MAC.String(), MTU: p.MTU, Addresses: prefixStrings(p.prefixes),
+	}
+	for _, w := range d.workers {
+		one.Mode = p.program.Mode(w.Mode(p.ID)).String()
+		received, sent, _, _ := w.Counters(p.ID)
+		packets, bytes := received.Read()
+		one.Received.Packets += packets
+		one.Received.Bytes += bytes
+		packets, bytes = sent.Read()
+		one.Sent.Packets += packets
+		one.Sent.Bytes += bytes
+	}
+	return one
+}
