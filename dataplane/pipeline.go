@@ -117,9 +117,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 func (w *Worker) record(r *conntrack.Result) {
 	switch r.Change {
 	case conntrack.ChangeUpdate:
-		w.config.Journal.Update(&r.State, w.now)
+		w.config.Journal.Update(&r.State)
 	case conntrack.ChangeNew, conntrack.ChangeReopened:
-		w.config.Journal.Insert(&r.State, w.now)
+		w.config.Journal.Insert(&r.State)
 	}
 }
 

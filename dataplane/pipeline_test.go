@@ -183,7 +183,7 @@ func TestI12_TakenPortGetsAnother(t *testing.T) {
 func TestInsertIsJournaledInline(t *testing.T) {
 	r := newRig(t)
 	r.feed(lan, fromClient(packetIn{sport: 4000, dport: 80, flags: "S"}).frame(t))
-	r.lane.Flush(r.w.now)
+	r.lane.Flush()
 	batch, ok := r.lane.Batch(1, nil)
 	if !ok {
 		t.Fatal("no batch after the turn")
@@ -217,7 +217,7 @@ func TestPathAllocatesNothing(t *testing.T) {
 			}
 			r.w.forward(b)
 		}
-		r.lane.Flush(r.w.now)
+		r.lane.Flush()
 		if n := r.discard(); n != 64 {
 			t.Fatalf("%d frames staged; dropped %v %v", n, r.dropped(lan), r.dropped(wan))
 		}
@@ -236,7 +236,7 @@ func TestPathAllocatesNothing(t *testing.T) {
 			binary.BigEndian.PutUint16(buf[34:36], sport) // the wrong checksum stays wrong (A4)
 		}
 		r.w.forward(b)
-		r.lane.Flush(r.w.now)
+		r.lane.Flush()
 		r.discard()
 	}
 	first()

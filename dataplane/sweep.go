@@ -44,6 +44,6 @@ func (w *Worker) bereave(last *conntrack.State, why conntrack.EndReason) {
 	ports := w.snapshot.Ports
 	ports.Release(ports.BindingOf(last.Original, last.Reply))
 	if w.active {
-		w.config.Journal.Delete(last, why, w.now)
+		w.config.Journal.Delete(last, why)
 	}
 }

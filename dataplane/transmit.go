@@ -11,7 +11,7 @@ func (s *share) stage(d xsk.Desc) { s.staged = append(s.staged, d) }
 
 // flush is the end of a turn: the journal first, then every port's frames.
 func (w *Worker) flush() {
-	w.config.Journal.Flush(w.now)
+	w.config.Journal.Flush()
 	for _, s := range w.shares {
 		if len(s.staged) > 0 || (len(s.sockets) > 0 && s.sockets[0] != nil && s.sockets[0].Unsent() > 0) {
 			w.transmit(s)

@@ -278,8 +278,9 @@ func TestNumbersClash(t *testing.T) {
 	if err == nil || err.Error() != `p.toml:12:6: rule "a" has by chance the same number as rule "a" at p.toml:9:6: give the rule another id` {
 		t.Errorf("got %v", err)
 	}
-	if Number("web-out") != Number("web-out") || Number("web-out") == Number("web-in") {
-		t.Error("numbers are not those of ids")
+	// The number travels between nodes, so it may never change.
+	if n := Number("web-out"); n != 0xbbd7a9bc {
+		t.Errorf("web-out has number %#x", n)
 	}
 }
 

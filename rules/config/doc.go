@@ -6,7 +6,7 @@
 //
 //	file:line:column: what is wrong: how to mend
 //
-// A file goes through three steps, one folder-mate each:
+// A file goes through three steps:
 //
 //	bytes --(syntax.go, tree.go)--> tree of nodes with positions
 //	      --(reader.go, scalar.go, macro.go)--> blueprint, key by key

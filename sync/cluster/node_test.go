@@ -129,28 +129,28 @@ func TestP1_StateOnOneNodeExistsOnTheOther(t *testing.T) {
 	a, b, _, _ := startPair(t)
 	const count = 500
 	for i := range count {
-		a.lane.Insert(connection(i, 1), gate.Now())
+		a.lane.Insert(connection(i, 1))
 	}
-	a.lane.Flush(gate.Now())
+	a.lane.Flush()
 	eventually(t, "every connection is at b", func() bool { return b.table.Len() == count })
 	for i := range count {
 		s := connection(i, 1)
-		a.lane.Delete(s, conntrack.EndExpired, gate.Now())
+		a.lane.Delete(s, conntrack.EndExpired)
 	}
-	a.lane.Flush(gate.Now())
+	a.lane.Flush()
 	eventually(t, "every connection has gone from b", func() bool { return b.table.Len() == 0 })
 	eventually(t, "a knows that b has it all", func() bool { return a.status().Peers[0].Unconfirmed == 0 })
 }
 
 func TestStandbyTakesOverAndARestartedPeerStandsBy(t *testing.T) {
 	a, b, links, key := startPair(t)
-	a.lane.Insert(connection(1, 1), gate.Now())
-	a.lane.Flush(gate.Now())
+	a.lane.Insert(connection(1, 1))
+	a.lane.Flush()
 	eventually(t, "b has the connection", func() bool { return b.table.Len() == 1 })
 	a.end()
 	eventually(t, "b is active", func() bool { return b.node.Role() == gate.Active && b.lease.Held(gate.Now()) })
-	b.lane.Insert(connection(2, 2), gate.Now())
-	b.lane.Flush(gate.Now())
+	b.lane.Insert(connection(2, 2))
+	b.lane.Flush()
 	again := start(t, "a", links[0], key, 100)
 	eventually(t, "the restarted node has what b announced since", func() bool { return again.table.Len() >= 1 })
 	if again.node.Role() != gate.Standby || b.node.Role() != gate.Active {

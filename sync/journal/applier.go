@@ -97,7 +97,7 @@ func (a *Applier) insert(now int64) bool {
 		}
 	case conntrack.AppliedMerged, conntrack.AppliedReopened:
 	case conntrack.Stale:
-		a.shared.Insert(&a.applied.Ours, now)
+		a.shared.Insert(&a.applied.Ours)
 	default:
 		return false
 	}
@@ -145,7 +145,7 @@ func (a *Applier) merge(now int64) bool {
 	case conntrack.Unknown: // it ended here between the two calls
 		a.request()
 	case conntrack.Stale:
-		a.shared.Insert(&a.applied.Ours, now)
+		a.shared.Insert(&a.applied.Ours)
 	default:
 		return false
 	}
@@ -185,6 +185,6 @@ func (a *Applier) Requests(send func(*wire.UpdateRequest)) {
 // Answer tells a peer of a connection of ours that it asked for, whole.
 func (a *Applier) Answer(q *wire.UpdateRequest, now int64) {
 	if a.table.Export(q.Index, now, &a.state) && uint32(a.state.Incarnation) == q.Incarnation {
-		a.shared.Insert(&a.state, now)
+		a.shared.Insert(&a.state)
 	}
 }

@@ -4,15 +4,18 @@
 //
 // A Journal is one lane. Its worker appends a message when it changes a connection, at
 // once, into the open batch: no queue, no second pass, no allocation. Flush closes the
-// batch when it is due, numbers it, keeps a copy in the backlog and hands it, sealed, to
+// batch, numbers it, keeps a copy in the backlog and hands it, sealed, to
 // every peer's socket.
 //
 //	Insert, Update, Delete --> open batch --Flush--> number n --> backlog[n mod size]
 //	                                                    |
 //	                                                    +--seal per peer--> socket
 //
-// A batch with an insert or a delete is due at once, so that a first packet never leaves
-// before the peers were told; one with updates alone may wait for updateDelay.
+// The worker flushes at the end of every turn, before it kicks: so when a packet leaves,
+// the peers have been told of what it changed. Window edges are exported ahead, so a
+// long transfer brings an update per megabyte, not per packet, and nothing is gained by
+// holding updates back (with 1 ms of delay a connection 2 ms old was lost in 2 of 5
+// failovers: its peer had not heard of the SYN/ACK that the client had).
 //
 // Append and Flush belong to the lane's goroutine. Batch, Sent and Held are safe from any.
 package journal

@@ -3,7 +3,6 @@ package journal
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"holdfast/conntrack"
 	"holdfast/sync/seal"
@@ -18,9 +17,6 @@ const BatchMax = 1400
 // batches per second, some 300,000 new connections, that is 200 ms of a lost link.
 const backlogBatches = 4096
 
-// updateDelay is how long an update may wait for company in its batch, in nanoseconds.
-const updateDelay = int64(time.Millisecond)
-
 // Journal is one lane of this node's stream. Make it with New.
 type Journal struct {
 	lane   uint16
@@ -29,7 +25,6 @@ type Journal struct {
 
 	open  []byte // the open batch, header included
 	count int    // messages in it
-	due   int64  // when it must leave at the latest; valid while count > 0
 	merge coalescer
 
 	sent atomic.Uint64 // number of the last batch handed out
@@ -63,18 +58,18 @@ func New(lane uint16, outlet *Outlet) *Journal {
 func (j *Journal) Lane() uint16 { return j.lane }
 
 // Insert tells the peers of a connection, whole.
-func (j *Journal) Insert(s *conntrack.State, now int64) {
+func (j *Journal) Insert(s *conntrack.State) {
 	if s.Sync == conntrack.SyncNone {
 		return
 	}
-	j.room(wire.InsertMax, now)
+	j.room(wire.InsertMax)
 	j.open = wire.AppendInsert(j.open, s)
-	j.add(now)
+	j.count++
 }
 
 // Update tells the peers how a connection that they know has changed. Of several updates
 // of one connection in one batch only the last stays.
-func (j *Journal) Update(s *conntrack.State, now int64) {
+func (j *Journal) Update(s *conntrack.State) {
 	if s.Sync == conntrack.SyncNone {
 		return
 	}
@@ -83,56 +78,43 @@ func (j *Journal) Update(s *conntrack.State, now int64) {
 		wire.AppendUpdate(j.open[:at], s)
 		return
 	}
-	j.room(wire.UpdateMax, now)
+	j.room(wire.UpdateMax)
 	j.merge.remember(s.Index, s.Incarnation, len(j.open))
 	j.open = wire.AppendUpdate(j.open, s)
-	j.add(now + updateDelay)
+	j.count++
 }
 
 // Delete tells the peers that a connection has ended.
-func (j *Journal) Delete(s *conntrack.State, why conntrack.EndReason, now int64) {
+func (j *Journal) Delete(s *conntrack.State, why conntrack.EndReason) {
 	if s.Sync == conntrack.SyncNone {
 		return
 	}
-	j.room(wire.DeleteMax, now)
+	j.room(wire.DeleteMax)
 	j.open = wire.AppendDelete(j.open, &wire.Delete{Index: s.Index, Incarnation: uint32(s.Incarnation), Why: why})
-	j.add(now)
+	j.count++
 }
 
 // Neighbor tells the peers the MAC of a neighbour, so that a promoted node sends its
 // first frame without asking.
-func (j *Journal) Neighbor(n *wire.Neighbor, now int64) {
-	j.room(wire.NeighborMax, now)
+func (j *Journal) Neighbor(n *wire.Neighbor) {
+	j.room(wire.NeighborMax)
 	j.open = n.Append(j.open)
-	j.add(now)
+	j.count++
 }
 
 // room makes sure that size more bytes fit the open batch.
-func (j *Journal) room(size int, now int64) {
+func (j *Journal) room(size int) {
 	if len(j.open)+size > BatchMax {
-		j.close()
+		j.Flush()
 	}
 	if len(j.open) == 0 {
 		j.open = wire.AppendStreamHeader(j.open, j.lane, j.sent.Load()+1)
 	}
 }
 
-func (j *Journal) add(due int64) {
-	if j.count == 0 || due < j.due {
-		j.due = due
-	}
-	j.count++
-}
-
-// Flush hands the open batch to the peers if it is due at now.
-func (j *Journal) Flush(now int64) {
-	if j.count > 0 && j.due <= now {
-		j.close()
-	}
-}
-
-// close numbers the open batch, keeps it, and hands it out.
-func (j *Journal) close() {
+// Flush numbers the open batch, keeps it, and hands it to the peers. The worker calls it
+// at the end of every turn, before it kicks.
+func (j *Journal) Flush() {
 	if j.count == 0 {
 		return
 	}

@@ -22,32 +22,32 @@ func NewShared(j *Journal) *Shared { return &Shared{j: j} }
 func (s *Shared) Journal() *Journal { return s.j }
 
 // Insert tells the peers of a connection, whole.
-func (s *Shared) Insert(state *conntrack.State, now int64) {
+func (s *Shared) Insert(state *conntrack.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.j.Insert(state, now)
-	s.j.Flush(now)
+	s.j.Insert(state)
+	s.j.Flush()
 }
 
 // Delete tells the peers that a connection has ended. It leaves with the batch: Flush
 // after the last of many.
-func (s *Shared) Delete(state *conntrack.State, why conntrack.EndReason, now int64) {
+func (s *Shared) Delete(state *conntrack.State, why conntrack.EndReason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.j.Delete(state, why, now)
+	s.j.Delete(state, why)
 }
 
 // Neighbor tells the peers the MAC of a neighbour.
-func (s *Shared) Neighbor(n *wire.Neighbor, now int64) {
+func (s *Shared) Neighbor(n *wire.Neighbor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.j.Neighbor(n, now)
-	s.j.Flush(now)
+	s.j.Neighbor(n)
+	s.j.Flush()
 }
 
 // Flush sends what is open.
-func (s *Shared) Flush(now int64) {
+func (s *Shared) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.j.Flush(now)
+	s.j.Flush()
 }

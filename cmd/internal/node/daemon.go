@@ -145,7 +145,7 @@ func releaseFailed(d *daemon) func() error {
 func (d *daemon) openTable(plan *plan) (err error) {
 	d.table, err = conntrack.New(conntrack.Config{
 		Capacity: plan.connections, Node: cluster.Number(plan.links),
-		Counter: incarnationCounter(d.started),
+		Counter: incarnationCounter(d.started), Timeouts: plan.timeouts,
 	})
 	if err != nil {
 		return err
@@ -252,7 +252,7 @@ const neighborValidity = 60_000
 
 // tellNeighbor tells the peers what this node's kernel has learnt.
 func (d *daemon) tellNeighbor(n fib.Neighbor) {
-	d.shared.Neighbor(&wire.Neighbor{Port: n.Port, Address: n.Addr, MAC: n.MAC, Validity: neighborValidity}, gate.Now())
+	d.shared.Neighbor(&wire.Neighbor{Port: n.Port, Address: n.Addr, MAC: n.MAC, Validity: neighborValidity})
 }
 
 // learnNeighbor takes in what a peer's kernel has learnt.

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"holdfast/conntrack"
 	"holdfast/dataplane"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
@@ -23,6 +24,7 @@ type plan struct {
 	ports                           []*port
 	rules                           *rules.Set
 	masquerades                     []nat.Masquerade
+	timeouts                        *conntrack.Timeouts
 	gateways                        []gateway
 	connections                     uint32
 	workers                         int // 0: as many as cores and queues allow
@@ -69,7 +71,10 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 		}
 	}
 	pl.addPorts(n, p)
-	pl.addNAT(p)
+	pl.masquerades = rules.Masquerades(p)
+	if pl.timeouts, err = rules.Timeouts(p); err != nil {
+		return nil, err
+	}
 	for _, g := range p.Gateways {
 		id, _ := p.PortID(g.Port.V) // config has checked the name
 		pl.gateways = append(pl.gateways, gateway{packet.PortID(id), g.Address.V})
@@ -106,22 +111,6 @@ func (pl *plan) madeMAC(port string) (mac packet.MAC) {
 	copy(mac[:], sum[:])
 	mac[0] = mac[0]&^3 | 2
 	return mac
-}
-
-func (pl *plan) addNAT(p *config.Policy) {
-	for _, r := range p.NAT {
-		id, _ := p.PortID(r.Out.V) // config has checked the name
-		m := nat.Masquerade{Out: packet.PortID(id)}
-		for _, family := range []config.Family{config.IPv4, config.IPv6} {
-			m.From = append(m.From, config.PrefixesOf(r.From, family)...)
-		}
-		for _, a := range pl.ports[id].Addresses {
-			if !a.IsLinkLocal() {
-				m.External = append(m.External, a)
-			}
-		}
-		pl.masquerades = append(pl.masquerades, m)
-	}
 }
 
 // assign gives every receive queue a worker. Without a wish there are as many workers as

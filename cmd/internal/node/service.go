@@ -159,7 +159,7 @@ func (d *daemon) Kill(r api.KillRequest) (api.KillResult, error) {
 			n++
 		}
 	})
-	d.shared.Flush(gate.Now())
+	d.shared.Flush()
 	return api.KillResult{DryRun: r.DryRun, Killed: map[string]int{d.name: n}}, nil
 }
 
@@ -171,7 +171,7 @@ func (d *daemon) end(v *conntrack.View) bool {
 		return false // it ended by itself, or another one has its place
 	}
 	d.pool.Release(d.pool.BindingOf(last.Original, last.Reply))
-	d.shared.Delete(&last, conntrack.EndKilled, now)
+	d.shared.Delete(&last, conntrack.EndKilled)
 	return true
 }
 
