@@ -22,7 +22,7 @@ func lookupLadder(ctx context.Context, quick bool, progress io.Writer) (Row, err
 		count, length = "3", "0.2s"
 	}
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^(BenchmarkLookup|BenchmarkTrack)",
-		"-count", count, "-benchtime", length, "./conntrack")
+		"-count", count, "-benchtime", length, "holdfast/conntrack")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

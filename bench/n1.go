@@ -44,6 +44,7 @@ type line struct {
 	lab           *lab.Lab
 	gen, fw, sink *lab.Namespace
 	dir           string
+	extra         []string // arguments of `holdfast run`
 }
 
 func newLine() (_ *line, err error) {
@@ -92,8 +93,9 @@ type forwarder struct {
 
 // sample is what one round of one forwarder gave.
 type sample struct {
-	rate float64 // packets/s at the sink
-	cost float64 // ns of the forwarder's own CPU time per packet at the sink
+	rate    float64 // packets/s at the sink
+	offered float64 // packets/s that the generator made
+	cost    float64 // ns of the forwarder's own CPU time per packet at the sink
 }
 
 // measure sends flows through a forwarder for a while.
@@ -105,8 +107,14 @@ func (l *line) measure(ctx context.Context, f forwarder, flows uint32, length ti
 		return s, fmt.Errorf("%s: %w", f.name, err)
 	}
 	defer func() {
-		cancel()
-		<-proc.Done()
+		// In its own time, so that a profile is complete; the error says that it is gone.
+		_ = proc.Kill(unix.SIGTERM)
+		select {
+		case <-proc.Done():
+		case <-time.After(3 * time.Second):
+			cancel()
+			<-proc.Done()
+		}
 	}()
 	g0, err := l.gen.Link("g0")
 	if err != nil {
@@ -133,7 +141,8 @@ func (l *line) measure(ctx context.Context, f forwarder, flows uint32, length ti
 			return err
 		}
 		cpu, begin := cpuTime(proc.Pid()), time.Now()
-		if _, err := g.Send(length, 1<<40); err != nil {
+		made, err := g.Send(length, 1<<40)
+		if err != nil {
 			return err
 		}
 		took := time.Since(begin)
@@ -145,7 +154,7 @@ func (l *line) measure(ctx context.Context, f forwarder, flows uint32, length ti
 		if n == 0 {
 			return errors.New("no packet reached the sink")
 		}
-		s = sample{rate: n / took.Seconds(), cost: float64(cpuTime(proc.Pid())-cpu) / n}
+		s = sample{rate: n / took.Seconds(), offered: float64(made) / took.Seconds(), cost: float64(cpuTime(proc.Pid())-cpu) / n}
 		return nil
 	})
 	return s, err
@@ -272,7 +281,7 @@ out = "wan"
 			}
 		}
 		proc, err := l.fw.Start(ctx, lab.Program{
-			Path: binary, Args: []string{"run", "--config", filepath.Join(l.dir, "node.toml")}, Stderr: os.Stderr,
+			Path: binary, Args: append([]string{"run", "--config", filepath.Join(l.dir, "node.toml")}, l.extra...), Stderr: os.Stderr,
 		})
 		if err != nil {
 			return nil, err
@@ -318,8 +327,11 @@ func forwarding(ctx context.Context, quick bool, progress io.Writer) (Row, error
 		return row, err
 	}
 	defer l.close()
+	if profile := os.Getenv("BENCH_CPUPROFILE"); profile != "" {
+		l.extra = []string{"--cpuprofile", profile}
+	}
 	binary := filepath.Join(l.dir, "holdfast")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/holdfast")
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "holdfast/cmd/holdfast")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return row, fmt.Errorf("building cmd/holdfast: %w", err)
@@ -339,8 +351,8 @@ func forwarding(ctx context.Context, quick bool, progress io.Writer) (Row, error
 			if err != nil {
 				return row, err
 			}
-			fmt.Fprintf(progress, "  %s, round %d of %d: bare %.0f/s (%.0f ns), holdfast %.0f/s (%.0f ns), ratio %.3f\n",
-				size.at, round+1, rounds, a.rate, a.cost, b.rate, b.cost, b.rate/a.rate)
+			fmt.Fprintf(progress, "  %s, round %d of %d: bare %.0f/s of %.0f/s (%.0f ns), holdfast %.0f/s of %.0f/s (%.0f ns), ratio %.3f\n",
+				size.at, round+1, rounds, a.rate, a.offered, a.cost, b.rate, b.offered, b.cost, b.rate/a.rate)
 			ratios, bares, ours = append(ratios, b.rate/a.rate), append(bares, a.rate), append(ours, b.rate)
 			costs = append(costs, b.cost-a.cost)
 		}

@@ -27,6 +27,16 @@ const burstMax = 64
 // its Progress stands still, so it must stay well below the shortest lease.
 const idleMax = 4 * time.Millisecond
 
+// A worker whose last burst was of spinBurst packets or more looks again for spinNanos
+// before it sleeps: to wake a core that has gone to sleep costs whoever delivers the next
+// packet an interrupt to it, which on virtual machines takes longer than the whole burst
+// (measured 2026-11-21, N1 on two virtual cores: 0.39x of the bare forwarder, the worker
+// asleep for 70 % of the time, and the generator slowed down by waking it).
+const (
+	spinBurst = 16
+	spinNanos = int64(200e3)
+)
+
 // Config is what a worker needs.
 type Config struct {
 	ID       int
@@ -57,6 +67,7 @@ type Worker struct {
 	progress gate.Progress
 
 	now          int64 // CLOCK_BOOTTIME ns, read once per turn
+	spinUntil    int64 // no sleep before
 	active       bool  // the lease was held at now
 	wasActive    bool  // in the turn before
 	snapshot     *Snapshot
@@ -175,8 +186,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for ctx.Err() == nil {
-		busy := w.turn()
-		if busy {
+		if w.turn() || w.now < w.spinUntil {
 			continue
 		}
 		if _, err := w.poller.Wait(idleMax); err != nil {
@@ -211,7 +221,7 @@ func (w *Worker) turn() (busy bool) {
 	w.makeAnnouncements()
 	w.flush()
 	w.refill()
-	w.sweep(busy)
+	w.sweep(busy || w.now < w.spinUntil)
 	w.account()
 	w.progress.Step()
 	return busy
@@ -225,6 +235,9 @@ func (w *Worker) receive(s *share, sock *xsk.Socket) bool {
 		return false
 	}
 	b.in = s
+	if b.n >= spinBurst {
+		w.spinUntil = w.now + spinNanos
+	}
 	var bytes uint64
 	for i := range b.n {
 		bytes += uint64(b.desc[i].Len)

@@ -18,8 +18,11 @@ const FrameBytes = 60
 // testLiveFrames is BPF_F_TEST_XDP_LIVE_FRAMES (<linux/bpf.h>).
 const testLiveFrames = 1 << 1
 
-// chunk is how many frames one system call makes: some 20 ms, so that Send can stop in time.
-const chunk = 1 << 15
+// chunk is how many frames one system call makes: some 400 ms, which is how far Send may
+// overrun its time. Every call ends with a grace period of RCU (synchronize_rcu in
+// xdp_test_run_teardown), some 5 ms in which nothing is sent: with calls of 20 ms the load
+// came in gusts, and a forwarder that was fast enough to go to sleep in between got less.
+const chunk = 1 << 19
 
 // Flows says what LiveFrames sends: UDP datagrams of Count flows, in turn. The source
 // address of flow f is Src + f/32768.

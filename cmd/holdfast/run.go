@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"runtime/pprof"
 
 	"github.com/spf13/cobra"
 	"github.com/vishvananda/netlink"
@@ -17,7 +19,7 @@ import (
 const defaultNodeFile = "/etc/holdfast/node.toml"
 
 func newRun() *cobra.Command {
-	var file string
+	var file, profile string
 	cmd := &cobra.Command{
 		Use:   "run --config FILE",
 		Short: "Run the daemon in the foreground",
@@ -29,11 +31,34 @@ Logs go to standard error. Under systemd (Type=notify) it tells when it runs.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-			return node.Run(cmd.Context(), file, version, log)
+			stop, err := startProfile(profile)
+			if err != nil {
+				return err
+			}
+			return errors.Join(node.Run(cmd.Context(), file, version, log), stop())
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", defaultNodeFile, "the node `FILE`")
+	cmd.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile (go tool pprof) to this `FILE`")
 	return cmd
+}
+
+// startProfile begins a CPU profile of the daemon where a file is named; stop ends it.
+func startProfile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("profile: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 func newCheck(c *common) *cobra.Command {
