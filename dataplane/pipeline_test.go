@@ -248,3 +248,59 @@ func TestPathAllocatesNothing(t *testing.T) {
 		t.Errorf("%d connections, want %d; dropped %v", after, before+11*32, r.dropped(lan))
 	}
 }
+
+// E10 in the data plane: what is idle for longer than its timeout goes, with its port,
+// and the peers are told.
+func TestE10_SweepExpiresReleasesAndTells(t *testing.T) {
+	r := newRig(t)
+	port := r.open(4000)
+	r.lane.Flush()
+	sent := r.lane.Sent()
+	for range 100 { // less than a day later it stays
+		r.w.now += 10e9
+		r.w.sweep()
+	}
+	if r.w.snapshot.Table.Len() != 1 {
+		t.Fatal("an established connection expired within 1000 s")
+	}
+	r.w.now += 8000e9 // RFC 5382 REQ-5: 7440 s where translated
+	for range 4 {
+		r.w.now += sweepPeriod
+		r.w.sweep()
+	}
+	if n := r.w.snapshot.Table.Len(); n != 0 {
+		t.Fatalf("%d connections left", n)
+	}
+	if r.lane.Flush(); r.lane.Sent() != sent+1 {
+		t.Error("the peers were not told")
+	}
+	for _, u := range r.w.snapshot.Ports.Usage() {
+		if u.Used != 0 {
+			t.Errorf("port %d is still held: %+v", port, u)
+		}
+	}
+}
+
+// Several workers' shares together are the whole table, whatever its size.
+func TestSharesOfTheSweepCoverTheTable(t *testing.T) {
+	const workers, connections = 3, 900
+	r := newRig(t)
+	for i := range connections {
+		r.feed(lan, fromClient(packetIn{sport: uint16(2000 + i), dport: 80, flags: "S"}).frame(t))
+	}
+	if n := r.w.snapshot.Table.Len(); n != connections {
+		t.Fatalf("%d connections", n)
+	}
+	r.w.now += 1e15
+	for id := range workers {
+		r.w.config.ID, r.w.config.Workers = id, workers
+		r.w.sweepAt = uint32(id * sweepStep)
+		for range 10 {
+			r.w.now += sweepPeriod
+			r.w.sweep()
+		}
+	}
+	if n := r.w.snapshot.Table.Len(); n != 0 {
+		t.Errorf("%d connections in nobody's share", n)
+	}
+}

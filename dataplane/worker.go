@@ -76,8 +76,9 @@ type Worker struct {
 	parked       parking
 	own          packet.Parsed // of a frame made by the kernel
 	parkedBefore [parkedMax]xsk.Desc
-	sweepAt      uint32
-	ended        [sweepBusy]conntrack.Ended
+	sweepAt      uint32 // the entry to look at next
+	sweptAt      int64  // when
+	ended        [sweepStep]conntrack.Ended
 	announce     atomic.Int32 // announcements asked for
 	accounted    atomic.Pointer[xsk.Account]
 	askedFor     atomic.Bool // somebody wants a fresh account
@@ -87,7 +88,7 @@ type Worker struct {
 // NewWorker opens the worker's sockets on every port and enters them where frames reach
 // them. On error nothing is left open.
 func NewWorker(c Config) (_ *Worker, err error) {
-	w := &Worker{config: c, wake: -1}
+	w := &Worker{config: c, wake: -1, sweepAt: uint32(c.ID * sweepStep)}
 	for _, p := range c.Ports {
 		w.shares = append(w.shares, &share{Port: p})
 	}
@@ -221,7 +222,7 @@ func (w *Worker) turn() (busy bool) {
 	w.makeAnnouncements()
 	w.flush()
 	w.refill()
-	w.sweep(busy || w.now < w.spinUntil)
+	w.sweep()
 	w.account()
 	w.progress.Step()
 	return busy
