@@ -34,7 +34,6 @@ var (
 	client, server = ip("10.0.0.10"), ip("203.0.113.10")
 	lanAddr        = ip("10.0.0.1")
 	wanAddr        = ip("203.0.113.2")
-	client6        = ip("fd00::10")
 	macLan         = packet.MAC{2, 0x48, 0x46, 0, 0, 1}
 	macWan         = packet.MAC{2, 0x48, 0x46, 0, 0, 2}
 	macClient      = packet.MAC{2, 0, 0, 0, 0, 0x10}

@@ -23,7 +23,7 @@ type Masquerade struct {
 type Outcome uint8
 
 const (
-	outcomeUnset Outcome = iota
+	_ Outcome = iota // illegal
 	// Untranslated: no rule applies; the reply tuple mirrors the original, nothing is bound.
 	Untranslated
 	// Translated: the reply tuple goes to an external address; the binding is the
