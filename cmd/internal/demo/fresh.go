@@ -23,6 +23,10 @@ func (t *trial) openFresh(ctx context.Context) error {
 	var mu sync.Mutex
 	seen := map[string]int{}
 	accepted := 0
+	// The survivors' ports count too: none may be given to somebody else.
+	for _, p := range t.pairs {
+		seen[p.external()]++
+	}
 	if err := t.listen(portFresh, func(l net.Listener) {
 		for {
 			conn, err := l.Accept()
@@ -37,10 +41,6 @@ func (t *trial) openFresh(ctx context.Context) error {
 		}
 	}); err != nil {
 		return err
-	}
-	// The survivors' ports count too, towards the same server address.
-	for _, p := range t.pairs {
-		seen[p.external()]++
 	}
 	opened, err := t.dialMany(ctx, t.Fresh)
 	defer func() {
