@@ -83,7 +83,7 @@ func (w *Worker) shut(s *share) {
 func (w *Worker) silence() {
 	w.lapses.Add(1)
 	w.active, w.wasActive = false, false
-	w.config.Lease.Revoke()
+	w.config.Lease.Lapse(gate.Now())
 	for _, s := range w.shares {
 		w.discard(s, drop.LeaseLapsed)
 		if len(s.sockets) > 0 && s.sockets[0] != nil && s.sockets[0].Unsent() == 0 {

@@ -26,6 +26,13 @@ func TestLease(t *testing.T) {
 		t.Error("a lapsed lease came back without a grant")
 	}
 	l.Grant(400)
+	if l.Lapse(399); !l.Held(399) {
+		t.Error("a running lease was made to lapse")
+	}
+	if l.Lapse(400); l.Extend(399, 500) {
+		t.Error("a lapsed lease was extended from an old reading")
+	}
+	l.Grant(400)
 	l.Revoke()
 	if l.Held(1) || l.Extend(1, 500) {
 		t.Error("a revoked lease is alive")

@@ -44,5 +44,13 @@ func (l *Lease) Extend(now, until int64) bool {
 	return l.until.CompareAndSwap(old, until)
 }
 
-// Revoke ends the lease at once: a demotion, or a worker that saw it lapse.
+// Lapse makes a lease that has run out at now a revoked one, so that nobody extends it:
+// a worker that found it so. A lease that was granted anew meanwhile stays.
+func (l *Lease) Lapse(now int64) {
+	if old := l.until.Load(); now >= old {
+		l.until.CompareAndSwap(old, 0)
+	}
+}
+
+// Revoke ends the lease at once: a demotion.
 func (l *Lease) Revoke() { l.until.Store(0) }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -26,16 +27,17 @@ const receiveBuffer = 8 << 20
 type PeerLink struct {
 	journal.Link
 	config LinkConfig
+	boot   uint64     // this node's life, told in the handshake
 	peer   *seal.Peer // Receive and Tick belong to the remote's reader
 	conn   *net.UDPConn
 }
 
-func openLink(c LinkConfig, keys []seal.Key, name string) (*PeerLink, error) {
+func openLink(c LinkConfig, keys []seal.Key, boot uint64) (*PeerLink, error) {
 	part := seal.Initiator
 	if c.Local.Compare(c.Peer) > 0 {
 		part = seal.Responder
 	}
-	peer, err := seal.NewPeer(seal.Config{Keys: keys, Payload: []byte(name), Part: part})
+	peer, err := seal.NewPeer(seal.Config{Keys: keys, Payload: binary.BigEndian.AppendUint64(nil, boot), Part: part})
 	if err != nil {
 		return nil, fmt.Errorf("sync link to %v: %w", c.Peer, err)
 	}
@@ -49,7 +51,7 @@ func openLink(c LinkConfig, keys []seal.Key, name string) (*PeerLink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sync link from %v on %q to %v: %w: check `links` in the node file", c.Local, c.Device, c.Peer, err)
 	}
-	l := &PeerLink{config: c, peer: peer, conn: conn.(*net.UDPConn)}
+	l := &PeerLink{config: c, boot: boot, peer: peer, conn: conn.(*net.UDPConn)}
 	raw, err := l.conn.SyscallConn()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("sync link to %v: %w", c.Peer, err), conn.Close())
@@ -120,6 +122,14 @@ func (l *PeerLink) send(datagram []byte) {
 		// Lost like any datagram; the handshake is repeated.
 		_, _ = unix.Write(l.Fd, datagram)
 	}
+}
+
+// bootOf returns the life of the peer that a session was made with, 0 where it told none.
+func bootOf(s *seal.Session) uint64 {
+	if p := s.Remote(); len(p) == 8 {
+		return binary.BigEndian.Uint64(p)
+	}
+	return 0
 }
 
 // address returns the peer's address.

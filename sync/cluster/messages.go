@@ -59,6 +59,9 @@ func (r *remote) onHello(m *wire.Hello) bool {
 	if r.machine.Hello(m.Boot, m.Sent.Slice()) != nil {
 		return false
 	}
+	if m.Start == wire.StartedFilled {
+		r.machine.Partial()
+	}
 	r.hello.Store(m)
 	return true
 }
@@ -139,11 +142,17 @@ func (n *Node) sent() (l wire.Lanes) {
 	return l
 }
 
-func (r *remote) sendHello() {
+// sendHello tells the life peerBoot of the peer who this node is, and whether its lanes
+// are all that its table holds.
+func (r *remote) sendHello(peerBoot uint64) {
 	n := r.node
+	start := wire.StartedEmpty
+	if !n.told(peerBoot) {
+		start = wire.StartedFilled
+	}
 	m := wire.Hello{
 		VersionMin: wire.Version, VersionMax: wire.Version, Name: n.config.Name, Node: n.number, Boot: n.boot,
-		Policy: n.config.PolicyHash, Priority: n.config.Priority, Start: wire.StartedEmpty, Sent: n.sent(),
+		Policy: n.config.PolicyHash, Priority: n.config.Priority, Start: start, Sent: n.sent(),
 	}
 	r.sendControl(m.Append)
 }

@@ -57,12 +57,13 @@ type LinkConfig struct {
 type Node struct {
 	config  Config
 	number  uint16
-	boot    uint64 // names this life of the node
+	boot    uint64 // names this life of the node; 1 where there are no links
 	remotes []*remote
 	events  chan event // to the control goroutine
 
-	mu       sync.Mutex // guards election
+	mu       sync.Mutex // guards election and lives
 	election *Election
+	lives    map[uint64]bool // of peers, whose connections are in this node's table
 	watch    *gate.Watch
 	moved    int64 // when every worker was last seen to have moved
 	lapses   atomic.Uint64
@@ -98,7 +99,8 @@ func Number(links []LinkConfig) uint16 {
 
 // OpenLinks opens a socket to every peer. The journals send through them, so they are
 // made before the node and closed after it.
-func OpenLinks(c []LinkConfig, keys []seal.Key, name string) (links []*PeerLink, err error) {
+func OpenLinks(c []LinkConfig, keys []seal.Key) (links []*PeerLink, err error) {
+	boot := rand.Uint64() | 1
 	defer func() {
 		if err != nil {
 			for _, l := range links {
@@ -108,7 +110,7 @@ func OpenLinks(c []LinkConfig, keys []seal.Key, name string) (links []*PeerLink,
 		}
 	}()
 	for _, l := range c {
-		link, err := openLink(l, keys, name)
+		link, err := openLink(l, keys, boot)
 		if err != nil {
 			return links, err
 		}
@@ -123,8 +125,8 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 		return nil, fmt.Errorf("%d workers: a session has lanes for %d", len(c.Journals), LanesMax-1)
 	}
 	n := &Node{
-		config: c, number: Number(c.Links), boot: rand.Uint64() | 1,
-		events: make(chan event, 256), watch: gate.NewWatch(c.Progress),
+		config: c, number: Number(c.Links), boot: 1,
+		events: make(chan event, 256), watch: gate.NewWatch(c.Progress), lives: map[uint64]bool{},
 	}
 	all := []netip.AddrPort{}
 	for _, l := range c.Links {
@@ -134,6 +136,7 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 	all = slices.Compact(all)
 	var peers []uint16
 	for i, l := range links {
+		n.boot = l.boot
 		r := newRemote(n, number(c.Links[i].Peer, all), l)
 		n.remotes = append(n.remotes, r)
 		peers = append(peers, r.number)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ var slow = Timing{Heartbeat: 20 * ms, Lease: 200 * ms, DeadAfter: 300 * ms, Alon
 func start(t *testing.T, name string, link LinkConfig, key seal.Key, priority int32) *testNode {
 	t.Helper()
 	n := &testNode{t: t, stopped: make(chan struct{})}
-	links, err := OpenLinks([]LinkConfig{link}, []seal.Key{key}, name)
+	links, err := OpenLinks([]LinkConfig{link}, []seal.Key{key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,6 +154,11 @@ func TestStandbyTakesOverAndARestartedPeerStandsBy(t *testing.T) {
 	b.lane.Flush()
 	again := start(t, "a", links[0], key, 100)
 	eventually(t, "the restarted node has what b announced since", func() bool { return again.table.Len() >= 1 })
+	// It has all that b has announced, but b's table holds connections of a's life before.
+	eventually(t, "the restarted node says that it is not ready, and why", func() bool {
+		ready, why := again.node.Ready()
+		return !ready && strings.Contains(why, "earlier life")
+	})
 	if again.node.Role() != gate.Standby || b.node.Role() != gate.Active {
 		t.Errorf("roles %v and %v: a joiner took the role", again.node.Role(), b.node.Role())
 	}

@@ -35,6 +35,7 @@ type remote struct {
 	nacks                     []peer.Range
 	now                       int64
 	session                   *seal.Session // that the last hello went out under
+	applied                   uint64        // the life of the peer that batches were applied of last
 	helloAt                   int64
 
 	heard      atomic.Int64           // CLOCK_BOOTTIME ns of its last beat; 0: never
@@ -111,7 +112,33 @@ func (r *remote) datagram(b []byte) {
 }
 
 // deliver applies a batch whose turn it is (peer.Deliver).
-func (r *remote) deliver(_ uint16, body []byte) { r.applier.Apply(body, r.now) }
+func (r *remote) deliver(_ uint16, body []byte) {
+	if boot := r.machine.Boot(); boot != r.applied {
+		r.applied = boot
+		r.node.holds(boot)
+	}
+	r.applier.Apply(body, r.now)
+}
+
+// holds notes that this node's table holds connections that a peer's life has told of.
+func (n *Node) holds(boot uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lives[boot] = true
+}
+
+// told reports whether a peer that hears all of this node's lanes holds all that this
+// node's table does: if nothing in it came from another node's life than the peer's own.
+func (n *Node) told(peerBoot uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for boot := range n.lives {
+		if boot != peerBoot {
+			return false
+		}
+	}
+	return true
+}
 
 // due sends what time asks for: handshakes, a hello, requests for gaps.
 func (r *remote) due() {
@@ -122,7 +149,7 @@ func (r *remote) due() {
 	}
 	if s != r.session || r.now-r.helloAt >= helloEvery {
 		r.session, r.helloAt = s, r.now
-		r.sendHello()
+		r.sendHello(bootOf(s))
 	}
 	r.nacks = r.machine.Nacks(r.now, r.nacks[:0])
 	for _, k := range r.nacks {

@@ -10,8 +10,9 @@
 //	Probe --Hello--> Stream --every lane contiguous past what Hello named--> Stream, Complete
 //	  ^                |  \
 //	  +--Hello with another boot id (the peer restarted)
-//	                    \--Lost: the peer's backlog no longer reaches back--> Stream, never Complete
-//	                       (until a bulk transfer exists)
+//	                    \--Lost: the peer's backlog no longer reaches back, or
+//	                       Partial: its table holds more than its lanes have told
+//	                       --> Stream, never Complete (until a bulk transfer exists)
 //
 // A node that is Complete for all its peers holds every connection that any of them
 // has announced since its boot: that is the first form of readiness.

@@ -5,6 +5,10 @@ import "fmt"
 // LanesMax bounds the lanes of one peer: 63 workers and the control lane.
 const LanesMax = 64
 
+// sequenceMax bounds batch numbers, so that sums of them cannot overflow: at a million
+// batches per second it lasts for 292 years.
+const sequenceMax = 1 << 53
+
 // Phase is where the conversation with a peer stands.
 type Phase uint8
 
@@ -38,6 +42,7 @@ type Machine struct {
 	phase   Phase
 	boot    uint64
 	lanes   []lane
+	partial bool  // the peer's table holds more than its lanes have told
 	retry   int64 // ns between two requests for the same gap
 
 	// Counters of what came, for status.
@@ -58,7 +63,7 @@ func (m *Machine) Hello(boot uint64, last []uint64) error {
 		return fmt.Errorf("peer announces %d lanes, want 1 to %d", len(last), LanesMax)
 	}
 	if m.phase != Stream || m.boot != boot || len(m.lanes) != len(last) {
-		m.phase, m.boot = Stream, boot
+		m.phase, m.boot, m.partial = Stream, boot, false
 		m.lanes = make([]lane, len(last))
 		for i := range m.lanes {
 			m.lanes[i] = lane{next: 1, hello: last[i]}
@@ -67,6 +72,10 @@ func (m *Machine) Hello(boot uint64, last []uint64) error {
 	m.Sent(last)
 	return nil
 }
+
+// Partial tells that the peer's table holds connections that its lanes have never told
+// of: those of a life before, its own or another node's.
+func (m *Machine) Partial() { m.partial = true }
 
 // Phase returns where the conversation stands.
 func (m *Machine) Phase() Phase { return m.phase }
@@ -77,7 +86,7 @@ func (m *Machine) Boot() uint64 { return m.boot }
 // Sent learns from a beat what each lane has sent, so that a lost last batch is missed too.
 func (m *Machine) Sent(last []uint64) {
 	for i := range min(len(last), len(m.lanes)) {
-		m.lanes[i].known = max(m.lanes[i].known, last[i])
+		m.lanes[i].known = max(m.lanes[i].known, min(last[i], sequenceMax))
 	}
 }
 
@@ -86,7 +95,7 @@ func (m *Machine) Batch(laneID uint16, seq uint64, body []byte) error {
 	if m.phase != Stream {
 		return fmt.Errorf("lane %d: batch before hello", laneID)
 	}
-	if int(laneID) >= len(m.lanes) || seq == 0 {
+	if int(laneID) >= len(m.lanes) || seq == 0 || seq > sequenceMax {
 		return fmt.Errorf("lane %d batch %d: no such lane or number", laneID, seq)
 	}
 	l := &m.lanes[laneID]
@@ -122,7 +131,7 @@ func (m *Machine) hand(laneID uint16, l *lane, body []byte) {
 // Lost tells that the peer has no batch of the lane before first any more: the table
 // of this node may lack connections, and says so by not being Complete.
 func (m *Machine) Lost(laneID uint16, first uint64) {
-	if m.phase != Stream || int(laneID) >= len(m.lanes) {
+	if m.phase != Stream || int(laneID) >= len(m.lanes) || first > sequenceMax {
 		return
 	}
 	l := &m.lanes[laneID]
@@ -179,6 +188,9 @@ func (m *Machine) Acks(out []uint64) int {
 func (m *Machine) Complete() (ok bool, why string) {
 	if m.phase != Stream {
 		return false, "no hello yet"
+	}
+	if m.partial {
+		return false, "the peer's table holds connections of an earlier life that it cannot send yet"
 	}
 	for i := range m.lanes {
 		l := &m.lanes[i]

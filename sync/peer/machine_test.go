@@ -166,8 +166,18 @@ func TestHostileNumbersAreRefused(t *testing.T) {
 			t.Errorf("lane %d batch %d accepted", b.Lane, b.First)
 		}
 	}
-	if err := m.Batch(0, ^uint64(0), make([]byte, 1400)); err != nil || m.Shed != 1 {
+	if m.Batch(0, ^uint64(0), nil) == nil {
+		t.Error("a number near 2^64 accepted")
+	}
+	if err := m.Batch(0, sequenceMax, make([]byte, 1400)); err != nil || m.Shed != 1 {
 		t.Errorf("a batch far ahead: %v, shed %d", err, m.Shed)
 	}
+	m.Sent([]uint64{^uint64(0)})
+	for _, n := range m.Nacks(100, nil) {
+		if n.First != 1 || n.Last-n.First >= heldMax {
+			t.Errorf("nack %+v", n)
+		}
+	}
 	m.Lost(9, 5)
+	m.Lost(0, ^uint64(0))
 }

@@ -104,6 +104,12 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 	}
 	d.then(server.Close)
 
+	if err := look(d.ports); err != nil {
+		return nil, err
+	}
+	if d.queues, err = assign(d.ports, plan.workers); err != nil {
+		return nil, err
+	}
 	release := releaseFailed(d)
 	if err := attach(d.ports, d.log); err != nil {
 		return nil, err
@@ -173,16 +179,13 @@ func (d *daemon) openTable(plan *plan) (err error) {
 
 // openLinks opens the sockets to the peers and the lanes that send through them.
 func (d *daemon) openLinks(plan *plan) (err error) {
-	if d.links, err = cluster.OpenLinks(plan.links, plan.keys, d.name); err != nil {
+	if d.links, err = cluster.OpenLinks(plan.links, plan.keys); err != nil {
 		return err
 	}
 	var ways []*journal.Link
 	for _, l := range d.links {
 		d.then(l.Close)
 		ways = append(ways, &l.Link)
-	}
-	if d.queues, err = assign(d.ports, plan.workers); err != nil {
-		return err
 	}
 	outlet := journal.NewOutlet(ways)
 	for i := range d.queues {
