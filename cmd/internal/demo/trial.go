@@ -29,6 +29,7 @@ type trial struct {
 	pairs     []*pair // connections that must survive, besides the first two
 	listeners []interface{ Close() error }
 
+	since  time.Time // when the victim became active
 	killed time.Time
 	victim *node
 	heir   *node
@@ -53,6 +54,9 @@ func runTrial(ctx context.Context, o Options, keep bool) (_ Trial, err error) {
 		if err := step(limited); err != nil {
 			return Trial{}, t.explain(err)
 		}
+	}
+	if n := len(t.result.Active); n > 0 {
+		t.result.Active[n-1].To = time.Now()
 	}
 	if keep {
 		t.keepUp(ctx, dir)
@@ -107,13 +111,13 @@ func (t *trial) startNodes(ctx context.Context) error {
 				return true, fmt.Errorf("demo: %s ended: %w", nd.name, nd.proc.Wait())
 			default:
 			}
-			s, err := api.NewClient(nd.socket).Status(ctx, false)
+			s, err := api.NewClient(nd.socket).Status(ctx, true)
 			if err != nil || len(s.Groups) == 0 || !s.Groups[0].Ready {
 				return false, err
 			}
 			if s.Groups[0].Role == "active" {
 				active++
-				t.victim = nd
+				t.victim, t.since = nd, activeSince(&s)
 			}
 		}
 		return active == 1, nil
@@ -251,9 +255,6 @@ func (t *trial) kill(ctx context.Context) error {
 		return fmt.Errorf("demo: %w", err)
 	}
 	t.pairs = append(t.pairs, p)
-	if t.Sync != "none" {
-		t.result.BlackoutMS = 0
-	}
 	t.result.Download.AtKill = t.download.received.Load()
 	if err := t.victim.proc.Kill(unix.SIGKILL); err != nil {
 		return fmt.Errorf("demo: killing %s: %w", t.victim.name, err)
@@ -272,11 +273,7 @@ func (t *trial) takeOver(ctx context.Context) error {
 		if err != nil || len(s.Groups) == 0 || s.Groups[0].Role != "active" {
 			return false, err
 		}
-		for _, e := range s.History {
-			if e.Role == "active" {
-				took = e.At
-			}
-		}
+		took = activeSince(&s)
 		return true, nil
 	})
 	if err != nil {
@@ -284,10 +281,20 @@ func (t *trial) takeOver(ctx context.Context) error {
 	}
 	t.say("%s has taken over, %.0f ms after the kill", t.heir.name, float64(took.Sub(t.killed))/1e6)
 	t.result.Active = []Tenure{
-		{Node: t.victim.name, From: t.clock, To: t.killed},
-		{Node: t.heir.name, From: took, To: time.Now()},
+		{Node: t.victim.name, From: t.since, To: t.killed},
+		{Node: t.heir.name, From: took},
 	}
 	return nil
+}
+
+// activeSince returns when a node became active last.
+func activeSince(s *api.Status) (at time.Time) {
+	for _, e := range s.History {
+		if e.Role == "active" {
+			at = e.At
+		}
+	}
+	return at
 }
 
 // finish lets the download end, asks every connection whether it lives, and counts.
