@@ -132,7 +132,9 @@ demo: build ## two firewalls, real TCP through them, the active one killed (root
 	bin/holdfast demo
 
 bench: ## run the benchmark suite in its quick form and write its page (root)
-	$(GO) run ./bench run --quick
+	@mkdir -p bin
+	$(GO) run ./bench run --quick --out bin/bench.json
+	@echo 'also written to bin/bench.json and bin/bench.md'
 
 bench-deps: ## install the peers that the benchmark measures against, where apt is
 	@if command -v apt-get >/dev/null; then \
