@@ -32,6 +32,9 @@ func (c *Conn) Conntrack() string {
 	if !known {
 		name = "unknown"
 		fmt.Sscanf(c.Proto, "proto-%d", &number) // our own name of a protocol without one
+		if c.Proto == "esp" {
+			number = 50 // conntrack has no name for it
+		}
 	}
 	fmt.Fprintf(&b, "%-8s %d %d ", name, number, int(c.Timeout))
 	if c.Proto == "tcp" {

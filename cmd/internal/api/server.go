@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -29,6 +30,9 @@ type Daemon interface {
 
 // ErrUsage marks a request that is wrong in itself.
 var ErrUsage = errors.New("wrong usage")
+
+// errNotFound says that there is no such request.
+var errNotFound = errors.New("no such request")
 
 // bodyMax bounds a request's body in bytes.
 const bodyMax = 1 << 20
@@ -121,6 +125,9 @@ func Handler(d Daemon) http.Handler {
 	mux.HandleFunc("POST /v1/kill", post(d.Kill))
 	mux.HandleFunc("POST /v1/promote", post(d.Promote))
 	mux.HandleFunc("POST /v1/demote", post(d.Demote))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		answer(w)(nil, fmt.Errorf("%w: %s %s: its paths begin with /v1 and stand in the documentation of the API", errNotFound, r.Method, r.URL.Path))
+	})
 	return mux
 }
 
@@ -130,7 +137,13 @@ func post[Q, A any](do func(Q) (A, error)) http.HandlerFunc {
 		var q Q
 		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyMax))
 		dec.DisallowUnknownFields()
-		if err := dec.Decode(&q); err != nil {
+		err := dec.Decode(&q)
+		if err == nil {
+			if _, after := dec.Token(); !errors.Is(after, io.EOF) {
+				err = errors.New("something follows the object")
+			}
+		}
+		if err != nil {
 			answer(w)(nil, fmt.Errorf("%w: request body: %w", ErrUsage, err))
 			return
 		}
@@ -144,8 +157,11 @@ func answer(w http.ResponseWriter) func(any, error) {
 		w.Header().Set("Content-Type", "application/json")
 		if err != nil {
 			code := http.StatusConflict
-			if errors.Is(err, ErrUsage) {
+			switch {
+			case errors.Is(err, ErrUsage):
 				code = http.StatusBadRequest
+			case errors.Is(err, errNotFound):
+				code = http.StatusNotFound
 			}
 			w.WriteHeader(code)
 			v = Error{Error: err.Error()}
