@@ -131,7 +131,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.w = &Worker{
-		config: Config{Workers: 1, Lease: &r.lease, Snapshot: &r.snapshot, Journal: r.lane, Resolver: &r.resolver,
+		config: Config{Workers: 1, Node: 1, Lease: &r.lease, Snapshot: &r.snapshot, Journal: r.lane, Resolver: &r.resolver,
 			RuleHits: make([]atomic.Uint64, 8)},
 		umem: umem, wake: -1, active: true, now: 1e12, snapshot: r.snapshot.Load(),
 	}

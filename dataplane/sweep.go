@@ -51,7 +51,12 @@ func (w *Worker) sweep() {
 func (w *Worker) bereave(last *conntrack.State, why conntrack.EndReason) {
 	ports := w.snapshot.Ports
 	ports.Release(ports.BindingOf(last.Original, last.Reply))
-	if w.active {
-		w.config.Journal.Delete(last, why)
+	if !w.active {
+		return
 	}
+	if last.Incarnation.Node() != w.config.Node {
+		// Another node told the peers of it, by its own index: they learn ours first.
+		w.config.Journal.Insert(last)
+	}
+	w.config.Journal.Delete(last, why)
 }

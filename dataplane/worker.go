@@ -47,8 +47,8 @@ type Config struct {
 	Snapshot *atomic.Pointer[Snapshot]
 	Journal  *journal.Journal
 	Resolver Resolver
-	// Sweep is this worker's share of the table: every one of Workers sweeps its part.
-	Workers  int
+	Workers  int             // how many there are: each sweeps its share of the table
+	Node     uint16          // this node's number, as incarnations that it begins carry it
 	RuleHits []atomic.Uint64 // packets that each rule decided on, by rule index; this worker's own
 }
 

@@ -27,6 +27,7 @@ import (
 // daemon is one running node.
 type daemon struct {
 	version, name, group string
+	number               uint16 // in the cluster, as incarnations carry it
 	policyFile           string
 	policyHash           uint64
 	started              time.Time
@@ -149,8 +150,9 @@ func releaseFailed(d *daemon) func() error {
 
 // openTable makes the table, the port maps and the routes, and the first Snapshot.
 func (d *daemon) openTable(plan *plan) (err error) {
+	d.number = cluster.Number(plan.links)
 	d.table, err = conntrack.New(conntrack.Config{
-		Capacity: plan.connections, Node: cluster.Number(plan.links),
+		Capacity: plan.connections, Node: d.number,
 		Counter: incarnationCounter(d.started), Timeouts: plan.timeouts,
 	})
 	if err != nil {
@@ -203,7 +205,7 @@ func (d *daemon) openWorkers(plan *plan) error {
 	}
 	for i, queues := range d.queues {
 		w, err := dataplane.NewWorker(dataplane.Config{
-			ID: i, Workers: len(d.queues), Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
+			ID: i, Workers: len(d.queues), Node: d.number, Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
 			Journal: d.lanes[i], Resolver: d.routes, RuleHits: make([]atomic.Uint64, d.rules.Len()+1),
 		})
 		if err != nil {

@@ -25,12 +25,41 @@ type port struct {
 	queues   xsk.PortQueues
 	program  *xdp.Program
 	tap      *tap.Tap
-	fresh    bool          // the device was not ours before this start
+	former   former        // what the device was before this start
 	carrier  atomic.Uint32 // a tap.Carrier
 }
 
-// attach makes every port's device mute, gives it its TAP and brings it up. On error the
-// devices are as they were before.
+// look refuses devices that cannot be data ports, before any is touched.
+func look(ports []*port) error {
+	for _, p := range ports {
+		if err := p.look(); err != nil {
+			return fmt.Errorf("port %s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+func (p *port) look() error {
+	link, err := netlink.LinkByName(p.Device)
+	if err != nil {
+		return fmt.Errorf("device %s: %w: name one of `ip link` in [devices] of the node file", p.Device, err)
+	}
+	if err := p.checkDevice(link); err != nil {
+		return err
+	}
+	p.queues.Device = p.Device
+	if p.queues.Channels, err = xsk.ReadChannels(p.Device); err != nil {
+		return err
+	}
+	attached, err := xdp.Attached(p.Device)
+	if err == nil && !attached {
+		p.former, err = remember(link)
+	}
+	return err
+}
+
+// attach makes every port's device mute, gives it its TAP and brings it up; look has been
+// there before. On error the devices are as they were before.
 func attach(ports []*port, log *slog.Logger) (err error) {
 	defer func() {
 		if err != nil {
@@ -46,25 +75,13 @@ func attach(ports []*port, log *slog.Logger) (err error) {
 }
 
 func (p *port) attach(log *slog.Logger) error {
-	link, err := netlink.LinkByName(p.Device)
-	if err != nil {
-		return fmt.Errorf("device %s: %w: name one of `ip link` in [devices] of the node file", p.Device, err)
-	}
-	if err := p.checkDevice(link); err != nil {
-		return err
-	}
-	attached, err := xdp.Attached(p.Device)
-	if err != nil {
-		return err
-	}
-	if p.queues.Channels, err = xsk.ReadChannels(p.Device); err != nil {
-		return err
-	}
-	p.queues.Device = p.Device
+	var err error
 	if p.program, err = xdp.Attach(xdp.Config{Device: p.Device, MAC: p.MAC}); err != nil {
-		return err
+		if p.former.link == nil || errors.Is(err, xdp.ErrForeignProgram) || errors.Is(err, xdp.ErrInUse) {
+			return err // nothing was changed, or nothing is to be given back
+		}
+		return errors.Join(err, p.former.restore())
 	}
-	p.fresh = !attached
 	if why := p.program.Fallback(); why != nil {
 		log.Warn("no native XDP: the generic hook is several times slower", "port", p.Name, "device", p.Device, "why", why)
 	}
@@ -119,8 +136,8 @@ func release(ports []*port, how releaseHow) error {
 		}
 		errs = append(errs, p.program.Close())
 		p.program = nil
-		if how == detachFresh && p.fresh {
-			errs = append(errs, xdp.Detach(p.Device))
+		if how == detachFresh && p.former.link != nil {
+			errs = append(errs, xdp.Detach(p.Device), p.former.restore())
 		}
 	}
 	return errors.Join(errs...)

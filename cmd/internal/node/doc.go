@@ -5,6 +5,7 @@
 //
 //	files, keys          nothing is touched before everything written is understood
 //	the API socket       its lock says that no other daemon is here
+//	devices looked at    what cannot be a port, or has too few queues, is refused untouched
 //	attach               every device mute and down, before anything else of it is used
 //	up, TAPs, routes     the kernel's faces stand; the devices are up, and silent
 //	table, NAT, rules    the first Snapshot

@@ -156,7 +156,14 @@ func Check(path string) CheckReport {
 	return r
 }
 
+// incarnationEpoch is when the milliseconds of incarnationCounter begin: 2026-01-01, in ms
+// since 1970.
+const incarnationEpoch = 1_767_225_600_000
+
 // incarnationCounter starts this life's incarnations above those of earlier lives, as
 // long as a node begins fewer than 64,000 connections per second on the average of its
-// life. The 48 bits last until the year 2109.
-func incarnationCounter(now time.Time) uint64 { return uint64(now.UnixMilli()) << 6 }
+// life. The 47 bits that a table takes last until the year 2095. A clock that stands
+// before the epoch starts at 0, and what it hears of its peers lifts it (Lamport).
+func incarnationCounter(now time.Time) uint64 {
+	return uint64(max(0, now.UnixMilli()-incarnationEpoch)) << 6
+}

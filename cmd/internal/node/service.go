@@ -153,6 +153,11 @@ func (d *daemon) Kill(r api.KillRequest) (api.KillResult, error) {
 	if err != nil {
 		return api.KillResult{}, err
 	}
+	// Here it would end copies only: the active node tells of its own again, and until then
+	// a failover would lose them.
+	if c := d.cluster.Status(gate.Now()); !r.DryRun && c.Beat.Role != gate.Active && c.Active != "" {
+		return api.KillResult{}, fmt.Errorf("%s stands by: connections are ended on the active node, from where every node hears of it: run it on %s", d.name, c.Active)
+	}
 	n := 0
 	d.each(s, func(v *conntrack.View) {
 		if r.DryRun || d.end(v) {
@@ -171,6 +176,9 @@ func (d *daemon) end(v *conntrack.View) bool {
 		return false // it ended by itself, or another one has its place
 	}
 	d.pool.Release(d.pool.BindingOf(last.Original, last.Reply))
+	if v.Incarnation.Node() != d.number {
+		d.shared.Insert(&last) // the peers know it by its creator's index: a delete needs ours
+	}
 	d.shared.Delete(&last, conntrack.EndKilled)
 	return true
 }
