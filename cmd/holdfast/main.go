@@ -89,6 +89,8 @@ Exit status: 0 done; 1 refused, not found or (status) degraded; 2 wrong usage;
 3 daemon not reachable.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          usage(cobra.NoArgs), // an unknown command
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVar(&c.socket, "socket", "/run/holdfast/holdfast.sock", "unix socket of the daemon")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON object")

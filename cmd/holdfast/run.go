@@ -100,6 +100,9 @@ func newDetach(c *common) *cobra.Command {
 from the named devices, or from all devices that carry one. Refused while a daemon
 runs: stop it first.`,
 		RunE: func(cmd *cobra.Command, devices []string) error {
+			if os.Geteuid() != 0 {
+				return errors.New("holdfast detach needs root (CAP_NET_ADMIN, CAP_BPF): start it as root")
+			}
 			lock, err := api.Lock(c.socket)
 			if err != nil {
 				return err
@@ -139,6 +142,9 @@ func attachedDevices() (names []string, err error) {
 		return nil, fmt.Errorf("listing devices: %w", err)
 	}
 	for _, l := range links {
+		if l.Attrs().EncapType != "ether" {
+			continue // the loopback, a tunnel: never ours
+		}
 		name := l.Attrs().Name
 		attached, err := xdp.Attached(name)
 		if err != nil {
