@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 )
@@ -38,7 +39,7 @@ func lookupLadder(ctx context.Context, quick bool, progress io.Writer) (Row, err
 			continue
 		}
 		fmt.Fprintln(progress, " ", scan.Text())
-		name := fields[0][:strings.LastIndexByte(fields[0]+"-", '-')]
+		name := strings.TrimSuffix(fields[0], "-"+strconv.Itoa(runtime.GOMAXPROCS(0)))
 		if ns, err := strconv.ParseFloat(fields[2], 64); err == nil {
 			values[name] = append(values[name], ns)
 		}
