@@ -39,10 +39,11 @@ func serveEcho(l net.Listener) {
 // requests is the 1 kHz connection: one small request every millisecond, whatever has
 // become of the ones before. Its blackout is the longest time between two answers.
 type requests struct {
-	conn  net.Conn
-	start time.Time
-	stop  chan struct{}
-	wg    sync.WaitGroup
+	conn     net.Conn
+	start    time.Time
+	stop     chan struct{}
+	sending  sync.WaitGroup
+	receives sync.WaitGroup
 
 	sent, answered atomic.Int64
 	mu             sync.Mutex
@@ -54,14 +55,12 @@ type requests struct {
 
 func startRequests(conn net.Conn) *requests {
 	r := &requests{conn: conn, start: time.Now(), stop: make(chan struct{}), last: time.Now()}
-	r.wg.Add(2)
-	go r.send()
-	go r.receive()
+	r.sending.Go(r.send)
+	r.receives.Go(r.receive)
 	return r
 }
 
 func (r *requests) send() {
-	defer r.wg.Done()
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	var b [requestSize]byte
@@ -81,7 +80,6 @@ func (r *requests) send() {
 }
 
 func (r *requests) receive() {
-	defer r.wg.Done()
 	var b [requestSize]byte
 	for {
 		if _, err := io.ReadFull(r.conn, b[:]); err != nil {
@@ -118,11 +116,12 @@ func (r *requests) blackout() time.Duration {
 // finish stops sending, waits for the answers that are still to come, and returns why
 // the connection is lost, or nil.
 func (r *requests) finish(wait time.Duration) error {
-	close(r.stop)
 	deadline := time.Now().Add(wait)
-	if err := r.conn.SetReadDeadline(deadline); err != nil {
+	if err := r.conn.SetDeadline(deadline); err != nil {
 		return err
 	}
+	close(r.stop)
+	r.sending.Wait() // a request under way is one whose answer is waited for
 	for r.answered.Load() < r.sent.Load() && time.Now().Before(deadline) {
 		r.mu.Lock()
 		failed := r.err != nil
@@ -133,7 +132,7 @@ func (r *requests) finish(wait time.Duration) error {
 		time.Sleep(probeEvery)
 	}
 	err := r.conn.Close()
-	r.wg.Wait()
+	r.receives.Wait()
 	if missing := r.sent.Load() - r.answered.Load(); missing > 0 {
 		return fmt.Errorf("requests: %d of %d unanswered: %w", missing, r.sent.Load(), errors.Join(r.err, err))
 	}
@@ -147,7 +146,8 @@ type datagrams struct {
 	read     func() (uint64, error)
 	stop     chan struct{}
 	close    func() error
-	wg       sync.WaitGroup
+	sending  sync.WaitGroup
+	receives sync.WaitGroup
 	sent     atomic.Int64
 	answered atomic.Int64
 	refused  atomic.Int64 // sends that the kernel refused, e.g. while ARP is unanswered
@@ -158,9 +158,7 @@ type datagrams struct {
 
 func (d *datagrams) start(every time.Duration) *datagrams {
 	d.stop, d.last = make(chan struct{}), time.Now()
-	d.wg.Add(2)
-	go func() {
-		defer d.wg.Done()
+	d.sending.Go(func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
@@ -174,9 +172,8 @@ func (d *datagrams) start(every time.Duration) *datagrams {
 			}
 			d.sent.Add(1)
 		}
-	}()
-	go func() {
-		defer d.wg.Done()
+	})
+	d.receives.Go(func() {
 		for {
 			if _, err := d.read(); err != nil {
 				if errors.Is(err, net.ErrClosed) {
@@ -191,7 +188,7 @@ func (d *datagrams) start(every time.Duration) *datagrams {
 			d.mu.Unlock()
 			d.answered.Add(1)
 		}
-	}()
+	})
 	return d
 }
 
@@ -199,12 +196,13 @@ func (d *datagrams) start(every time.Duration) *datagrams {
 // passed, and returns how many were lost.
 func (d *datagrams) finish(wait time.Duration) (lost int64, err error) {
 	close(d.stop)
+	d.sending.Wait()
 	deadline := time.Now().Add(wait)
 	for d.answered.Load() < d.sent.Load() && time.Since(d.lastAnswer()) < wait/4 && time.Now().Before(deadline) {
 		time.Sleep(probeEvery)
 	}
 	err = d.close()
-	d.wg.Wait()
+	d.receives.Wait()
 	return d.sent.Load() - d.answered.Load(), err
 }
 
