@@ -76,12 +76,15 @@ type event struct {
 	at   int64 // CLOCK_BOOTTIME ns
 }
 
-// number gives every node of a pair or more a number that all agree on: the rank of its
-// address among all addresses of the link, counted from 1.
-func number(of netip.AddrPort, all []netip.AddrPort) uint16 {
-	sorted := slices.Clone(all)
-	slices.SortFunc(sorted, netip.AddrPort.Compare)
-	return uint16(slices.Index(sorted, of) + 1)
+// number gives every node a number that all agree on: the rank of its address among the
+// addresses of the links, counted from 1.
+func number(of netip.AddrPort, links []LinkConfig) uint16 {
+	var all []netip.AddrPort
+	for _, l := range links {
+		all = append(all, l.Local, l.Peer)
+	}
+	slices.SortFunc(all, netip.AddrPort.Compare)
+	return uint16(slices.Index(slices.Compact(all), of) + 1)
 }
 
 // Number returns the number that the node at local has in the cluster that links name.
@@ -90,11 +93,7 @@ func Number(links []LinkConfig) uint16 {
 	if len(links) == 0 {
 		return 1
 	}
-	all := []netip.AddrPort{links[0].Local}
-	for _, l := range links {
-		all = append(all, l.Peer)
-	}
-	return number(links[0].Local, all)
+	return number(links[0].Local, links)
 }
 
 // OpenLinks opens a socket to every peer. The journals send through them, so they are
@@ -128,16 +127,10 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 		config: c, number: Number(c.Links), boot: 1,
 		events: make(chan event, 256), watch: gate.NewWatch(c.Progress), lives: map[uint64]bool{},
 	}
-	all := []netip.AddrPort{}
-	for _, l := range c.Links {
-		all = append(all, l.Local, l.Peer)
-	}
-	slices.SortFunc(all, netip.AddrPort.Compare)
-	all = slices.Compact(all)
 	var peers []uint16
 	for i, l := range links {
 		n.boot = l.boot
-		r := newRemote(n, number(c.Links[i].Peer, all), l)
+		r := newRemote(n, number(c.Links[i].Peer, c.Links), l)
 		n.remotes = append(n.remotes, r)
 		peers = append(peers, r.number)
 	}

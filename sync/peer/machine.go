@@ -113,19 +113,21 @@ func (m *Machine) Batch(laneID uint16, seq uint64, body []byte) error {
 		return nil
 	}
 	m.hand(laneID, l, body)
-	for {
-		body, ok := l.take()
-		if !ok {
-			return nil
-		}
-		m.hand(laneID, l, body)
-	}
+	m.handHeld(laneID, l)
+	return nil
 }
 
 func (m *Machine) hand(laneID uint16, l *lane, body []byte) {
 	m.deliver(laneID, body)
 	m.Delivered++
 	l.next++
+}
+
+// handHeld delivers the held batches whose turn has come.
+func (m *Machine) handHeld(laneID uint16, l *lane) {
+	for body, ok := l.take(); ok; body, ok = l.take() {
+		m.hand(laneID, l, body)
+	}
 }
 
 // Lost tells that the peer has no batch of the lane before first any more: the table
@@ -140,13 +142,7 @@ func (m *Machine) Lost(laneID uint16, first uint64) {
 	}
 	l.lost = true
 	l.next = first
-	for {
-		body, ok := l.take()
-		if !ok {
-			break
-		}
-		m.hand(laneID, l, body)
-	}
+	m.handHeld(laneID, l)
 	l.drop()
 }
 

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/cmd/internal/api"
-	"holdfast/dataplane/xsk"
 	"holdfast/internal/lab"
 	"holdfast/sync/seal"
 )
@@ -62,7 +61,6 @@ func require(t *testing.T) {
 	} else {
 		unix.Close(fd)
 	}
-	_ = xsk.FrameSize
 }
 
 // newTrial builds a lab with both nodes configured and none running.

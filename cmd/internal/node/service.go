@@ -267,7 +267,7 @@ func degraded(s *api.Status) []string {
 	return all
 }
 
-func hash(h uint64) string { return strings.ToLower(fmt.Sprintf("%016x", h)) }
+func hash(h uint64) string { return fmt.Sprintf("%016x", h) }
 
 // lines splits an error into its lines, one per fault.
 func lines(err error) []string { return strings.Split(strings.TrimSpace(err.Error()), "\n") }
