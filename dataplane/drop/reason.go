@@ -27,7 +27,12 @@ const (
 	TCPFlagsInvalid   // a set that BEHAVIOUR A6 does not allow
 	UDPTruncated      // length < 8 or past the payload (A3)
 	UDPNoChecksum     // zero checksum over IPv6 (A5, RFC 8200 section 8.1)
+	UDPLiteCoverage   // checksum coverage of 1 to 7, or past the packet (G3, RFC 3828 section 3.1)
 	ICMPTruncated     // shorter than 8 bytes (A3)
+	SCTPTruncated     // no room for the common header and a chunk (A3)
+	SCTPChunkInvalid  // a chunk's length, or chunks that must not stand together (G8, RFC 9260)
+	DCCPInvalid       // data offset, length or packet type (G10, RFC 4340)
+	GREInvalid        // shorter than its flags say, or of an unknown version (G7)
 	AddressInvalid    // source equals destination, or an address that cannot be a source (A8)
 	LinkLocal         // link-local addresses are never forwarded (A10)
 	Multicast         // multicast and broadcast are not forwarded (A10)
@@ -39,6 +44,9 @@ const (
 	TCPAckUnseen       // acknowledges data never sent (1.2, III)
 	TCPResetInvalid    // reset outside what RFC 5961 allows (D1)
 	ICMPNoRequest      // a reply that nobody asked for (G4)
+	SCTPNoConnection   // chunks without an association that cannot open one (G8)
+	SCTPTagInvalid     // not the verification tag that the association agreed on (G8)
+	SCTPStateInvalid   // the state table says invalid (G8)
 	ICMPErrorUnmatched // an error that quotes no known connection (H5)
 	ICMPTypeUntracked  // an ICMP type that creates no pseudo-connection
 	TableFull          // the hard limit of connections (O2)
@@ -83,9 +91,12 @@ var reasonNames = [reasonsCount]string{
 	IPv4SourceRoute: "ipv4-source-route", IPv6HeaderInvalid: "ipv6-header-invalid", IPv6ChainInvalid: "ipv6-chain-invalid",
 	IPv6RoutingType0: "ipv6-routing-type-0", Fragment: "fragment", TCPTruncated: "tcp-truncated",
 	TCPFlagsInvalid: "tcp-flags-invalid", UDPTruncated: "udp-truncated", UDPNoChecksum: "udp-no-checksum",
-	ICMPTruncated: "icmp-truncated", AddressInvalid: "address-invalid", LinkLocal: "link-local", Multicast: "multicast",
+	UDPLiteCoverage: "udplite-coverage", ICMPTruncated: "icmp-truncated", SCTPTruncated: "sctp-truncated",
+	SCTPChunkInvalid: "sctp-chunk-invalid", DCCPInvalid: "dccp-invalid", GREInvalid: "gre-invalid",
+	AddressInvalid: "address-invalid", LinkLocal: "link-local", Multicast: "multicast",
 	TCPNoConnection: "tcp-no-connection", TCPStateInvalid: "tcp-state-invalid", TCPBeyondWindow: "tcp-beyond-window",
 	TCPAckUnseen: "tcp-ack-unseen", TCPResetInvalid: "tcp-reset-invalid", ICMPNoRequest: "icmp-no-request",
+	SCTPNoConnection: "sctp-no-connection", SCTPTagInvalid: "sctp-tag-invalid", SCTPStateInvalid: "sctp-state-invalid",
 	ICMPErrorUnmatched: "icmp-error-unmatched", ICMPTypeUntracked: "icmp-type-untracked", TableFull: "table-full",
 	TupleClash: "tuple-clash", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
 	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",

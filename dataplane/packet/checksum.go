@@ -78,6 +78,10 @@ func VerifyChecksum(frame []byte, p *Parsed) bool {
 	length := len(segment)
 	switch p.Tuple.Proto {
 	case TCP, ICMPv6:
+	case SCTP:
+		return crcSCTP(segment) == binary.LittleEndian.Uint32(segment[sctpSumAt:])
+	case DCCP:
+		segment = dccpCovered(segment)
 	case UDP:
 		if segment[udpSumAt]|segment[udpSumAt+1] == 0 && p.Version == 4 {
 			return true
@@ -95,6 +99,17 @@ func VerifyChecksum(frame []byte, p *Parsed) bool {
 	}
 	src, dst := addressesAt(frame, p)
 	return fold(add(pseudoSum(&src, &dst, p.Tuple.Proto, length), sum(segment))) == 0xffff
+}
+
+// dccpCovered returns the part of a DCCP packet that its checksum covers: all of it, or
+// the header and so many words of the data, less one, as the coverage says (RFC 4340
+// section 9.2). A coverage past the packet covers all.
+func dccpCovered(segment []byte) []byte {
+	coverage := int(segment[5] & 15)
+	if coverage == 0 {
+		return segment
+	}
+	return segment[:min(int(segment[4])*4+(coverage-1)*4, len(segment))]
 }
 
 // addressesAt reads the addresses that the transport checksum covers out of frame.

@@ -93,6 +93,24 @@ func decodeTransport(segment []byte, p *Parsed) drop.Reason {
 	case ICMP, ICMPv6:
 		return decodeICMP(segment, p)
 	}
+	return decodeRarer(segment, p)
+}
+
+// decodeRarer goes on with the protocols that the path meets less often. It is a function
+// of its own so that the switch of the frequent ones stays small.
+//
+// Of ESP and AH, of tunnels (IPIP, 6in4) and of what routers tell each other (OSPF, IGMP,
+// PIM) only the addresses are known: their index or identifier, where they have one, is of
+// one direction alone (RFC 4303 section 2.1), so it names no connection.
+func decodeRarer(segment []byte, p *Parsed) drop.Reason {
+	switch p.Tuple.Proto {
+	case SCTP:
+		return decodeSCTP(segment, p)
+	case GRE:
+		return decodeGRE(segment, p)
+	case DCCP:
+		return decodeDCCP(segment, p)
+	}
 	p.Payload = p.L4
 	return drop.Pass
 }
@@ -129,7 +147,8 @@ func decodeUDP(segment []byte, p *Parsed) drop.Reason {
 	return drop.Pass
 }
 
-// decodeUDPLite demands a checksum in either family (RFC 3828 section 3.1).
+// decodeUDPLite demands a checksum in either family, over the whole header at least (RFC
+// 3828 section 3.1).
 func decodeUDPLite(segment []byte, p *Parsed) drop.Reason {
 	if len(segment) < udpLen {
 		return drop.UDPTruncated
@@ -137,7 +156,7 @@ func decodeUDPLite(segment []byte, p *Parsed) drop.Reason {
 	h := segment[:udpLen]
 	coverage := int(binary.BigEndian.Uint16(h[4:])) // 0 is all of it
 	if coverage != 0 && (coverage < udpLen || coverage > len(segment)) {
-		return drop.UDPTruncated
+		return drop.UDPLiteCoverage
 	}
 	if h[6]|h[7] == 0 {
 		return drop.UDPNoChecksum

@@ -115,9 +115,13 @@ func TestA3_TruncatedL4(t *testing.T) {
 	add("UDP length one past the packet", UDP, length(19), drop.UDPTruncated)
 	add("UDP-Lite of 7 bytes", UDPLite, udp(nil)[:7], drop.UDPTruncated)
 	add("UDP-Lite covers all by 0", UDPLite, length(0), drop.Pass)
-	add("UDP-Lite covers 7", UDPLite, length(7), drop.UDPTruncated)
+	add("UDP-Lite covers 7", UDPLite, length(7), drop.UDPLiteCoverage)
 	add("UDP-Lite covers 8", UDPLite, length(8), drop.Pass)
-	add("UDP-Lite covers more than there is", UDPLite, length(19), drop.UDPTruncated)
+	add("UDP-Lite covers more than there is", UDPLite, length(19), drop.UDPLiteCoverage)
+	add("SCTP of 15 bytes", SCTP, sctp(7, chunk(14, 0))[:15], drop.SCTPTruncated)
+	add("SCTP of 16 bytes", SCTP, sctp(7, chunk(14, 0)), drop.Pass)
+	add("DCCP of 11 bytes", DCCP, dccp(2, nil)[:11], drop.DCCPInvalid)
+	add("GRE of 3 bytes", GRE, []byte{0, 0, 8}, drop.GREInvalid)
 	add("ICMP of 7 bytes", ICMP, icmp(0, 0, 1, nil)[:7], drop.ICMPTruncated)
 	check(t, rows)
 }
@@ -378,7 +382,7 @@ func TestG6_NeighborDiscoveryIsNotTracked(t *testing.T) {
 }
 
 func TestG9_OtherProtocols(t *testing.T) {
-	for _, proto := range []Proto{0, 2, 4, GRE, ESP, 41, 51, 89, SCTP, 255} {
+	for _, proto := range []Proto{0, 3, 4, ESP, 41, 51, 89, 253, 255} {
 		p := mustDecode(t, ipv4(client4, server4, proto, nil, []byte{1, 2, 3}))
 		if p.Tuple.Proto != proto || p.Tuple.SrcPort|p.Tuple.DstPort != 0 || p.Payload != p.L4 || p.End-p.L4 != 3 {
 			t.Errorf("%v: %+v", proto, *p)

@@ -10,7 +10,7 @@
 // offsets only. All lengths are int, and nothing is subtracted before it was compared.
 //
 // Transport checksums are not verified on the path. They are only ever adjusted by the
-// difference that a rewrite makes (RFC 1624), so a packet that came in wrong goes out
+// difference that a rewrite makes (RFC 1624; for SCTP see crc.go), so a packet that came in wrong goes out
 // wrong and its receiver finds out (BEHAVIOUR A4).
 //
 // Inside, every address has one 16-byte form; the IP version matters to Decode, Apply

@@ -89,6 +89,62 @@ func udp(payload []byte) []byte {
 	return append(h, payload...)
 }
 
+// chunk returns an SCTP chunk, padded.
+func chunk(kind, flags uint8, value ...byte) []byte {
+	n := 4 + len(value)
+	return append(append([]byte{kind, flags, byte(n >> 8), byte(n)}, value...), make([]byte, (4-n%4)%4)...)
+}
+
+// initChunk returns an INIT (1) or INIT ACK (2) without parameters.
+func initChunk(kind uint8, tag uint32) []byte {
+	value := binary.BigEndian.AppendUint32(nil, tag)
+	return chunk(kind, 0, append(value, 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1)...)
+}
+
+func sctp(tag uint32, chunks ...[]byte) []byte {
+	h := make([]byte, sctpLen)
+	binary.BigEndian.PutUint16(h[0:], 7000)
+	binary.BigEndian.PutUint16(h[2:], 38412)
+	binary.BigEndian.PutUint32(h[4:], tag)
+	for _, c := range chunks {
+		h = append(h, c...)
+	}
+	return h
+}
+
+// dccp returns a packet with a header as short as its type allows, with X.
+func dccp(kind uint8, payload []byte) []byte {
+	h := make([]byte, max(dccpLenOf[kind], 16), 64+len(payload))
+	binary.BigEndian.PutUint16(h[0:], 5004)
+	binary.BigEndian.PutUint16(h[2:], 5005)
+	h[4] = uint8(len(h) / 4)
+	h[8] = kind<<1 | 1
+	return append(h, payload...)
+}
+
+// gre returns a packet with all the words that its flags and version ask for.
+func gre(flags uint16, payload []byte) []byte {
+	h := []byte{byte(flags >> 8), byte(flags), 0x08, 0x00}
+	words := 0
+	for _, f := range []uint16{greKey, greSequence} {
+		if flags&f != 0 {
+			words++
+		}
+	}
+	if flags&greVersion == grePPTP {
+		h[2], h[3] = 0x88, 0x0b
+		if flags&greAck != 0 {
+			words++
+		}
+	} else if flags&(greChecksum|greRouting) != 0 {
+		words++
+	}
+	for i := range 4 * words {
+		h = append(h, byte(0xa0+i))
+	}
+	return append(h, payload...)
+}
+
 func icmp(kind, code uint8, id uint16, payload []byte) []byte {
 	h := make([]byte, icmpLen, icmpLen+len(payload))
 	h[0], h[1] = kind, code
@@ -100,6 +156,10 @@ func icmp(kind, code uint8, id uint16, payload []byte) []byte {
 func summed(t testing.TB, f []byte) []byte {
 	t.Helper()
 	p := mustDecode(t, f)
+	if p.Tuple.Proto == SCTP {
+		binary.LittleEndian.PutUint32(f[p.L4+sctpSumAt:], slowCRC(f[p.L4:p.End]))
+		return f
+	}
 	if at := sumAt(p.Tuple.Proto); at >= 0 {
 		field := f[int(p.L4)+at:][:2]
 		field[0], field[1] = 0, 0
@@ -117,12 +177,27 @@ func sumAt(proto Proto) int {
 	switch proto {
 	case TCP:
 		return 16
-	case UDP, UDPLite:
+	case UDP, UDPLite, DCCP:
 		return 6
 	case ICMP, ICMPv6:
 		return 2
 	}
 	return -1
+}
+
+// slowCRC is the CRC-32C of an SCTP packet bit by bit (RFC 9260 appendix A).
+func slowCRC(segment []byte) uint32 {
+	crc := uint32(0xffffffff)
+	for i, v := range segment {
+		if i >= 8 && i < 12 {
+			v = 0 // the field itself
+		}
+		crc ^= uint32(v)
+		for range 8 {
+			crc = crc>>1 ^ 0x82f63b78&-(crc&1)
+		}
+	}
+	return ^crc
 }
 
 // slowSum is the ones' complement sum of RFC 1071 in its plainest form.
@@ -154,6 +229,10 @@ func slowTransportSum(f []byte, p *Parsed) uint16 {
 	case UDP:
 		length = int(binary.BigEndian.Uint16(segment[4:]))
 		segment = segment[:length]
+	case DCCP:
+		if coverage := int(segment[5] & 15); coverage > 0 {
+			segment = segment[:int(segment[4])*4+coverage*4-4]
+		}
 	case UDPLite:
 		if coverage := int(binary.BigEndian.Uint16(segment[4:])); coverage > 0 {
 			segment = segment[:coverage]

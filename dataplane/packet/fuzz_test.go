@@ -79,7 +79,7 @@ func FuzzRewriteRoundTrip(f *testing.F) {
 		switch {
 		case p.IsICMPQuery():
 			to.SrcPort = srcPort
-		case p.Tuple.Proto == TCP || p.Tuple.Proto == UDP || p.Tuple.Proto == UDPLite:
+		case hasPorts(p.Tuple.Proto):
 			to.SrcPort, to.DstPort = srcPort, dstPort
 		}
 		right := VerifyChecksum(frame, &p)

@@ -21,6 +21,7 @@ func drawGopacket(t *rapid.T) []byte {
 	}}
 	proto := rapid.SampledFrom([]layers.IPProtocol{
 		layers.IPProtocolTCP, layers.IPProtocolUDP, layers.IPProtocolICMPv4, layers.IPProtocolGRE,
+		layers.IPProtocolSCTP, layers.IPProtocolESP,
 	}).Draw(t, "proto")
 	ttl := rapid.Uint8Range(1, 255).Draw(t, "ttl")
 	var network gopacket.NetworkLayer
@@ -59,12 +60,48 @@ func drawGopacket(t *rapid.T) []byte {
 		stack = append(stack, i, &layers.ICMPv6Echo{Identifier: 77, SeqNumber: 3})
 	}
 	payload := rapid.SliceOfN(rapid.Byte(), 0, 80).Draw(t, "payload")
+	switch proto {
+	case layers.IPProtocolGRE:
+		stack = append(stack, drawGRE(t))
+	case layers.IPProtocolSCTP:
+		stack = append(stack, drawSCTP(t)...)
+		payload = nil
+	}
 	buf := gopacket.NewSerializeBuffer()
 	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
 	if err := gopacket.SerializeLayers(buf, options, append(stack, gopacket.Payload(payload))...); err != nil {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
+}
+
+// drawGRE draws a header of version 0.
+func drawGRE(t *rapid.T) *layers.GRE {
+	return &layers.GRE{
+		Protocol: layers.EthernetTypeTransparentEthernetBridging, Key: rapid.Uint32().Draw(t, "key"), Seq: 5,
+		ChecksumPresent: rapid.Bool().Draw(t, "C"), KeyPresent: rapid.Bool().Draw(t, "K"), SeqPresent: rapid.Bool().Draw(t, "S"),
+	}
+}
+
+// drawSCTP draws a packet: an INIT alone, or other chunks together.
+func drawSCTP(t *rapid.T) []gopacket.SerializableLayer {
+	s := &layers.SCTP{SrcPort: 7000, DstPort: layers.SCTPPort(rapid.Uint16().Draw(t, "port"))}
+	kind := func(k layers.SCTPChunkType) layers.SCTPChunk { return layers.SCTPChunk{Type: k, Length: 4} }
+	if rapid.Bool().Draw(t, "INIT") {
+		return []gopacket.SerializableLayer{s, &layers.SCTPInit{
+			SCTPChunk: kind(layers.SCTPChunkTypeInit), InitiateTag: rapid.Uint32Range(1, 1<<32-1).Draw(t, "initiate tag"),
+			AdvertisedReceiverWindowCredit: 65536, OutboundStreams: 10, InboundStreams: 10,
+		}}
+	}
+	s.VerificationTag = rapid.Uint32Range(1, 1<<32-1).Draw(t, "tag")
+	stack := []gopacket.SerializableLayer{s}
+	if rapid.Bool().Draw(t, "COOKIE ACK") {
+		stack = append(stack, &layers.SCTPEmptyLayer{SCTPChunk: kind(layers.SCTPChunkTypeCookieAck)})
+	}
+	if rapid.Bool().Draw(t, "SHUTDOWN") {
+		stack = append(stack, &layers.SCTPShutdown{SCTPChunk: kind(layers.SCTPChunkTypeShutdown)})
+	}
+	return append(stack, &layers.SCTPSack{SCTPChunk: kind(layers.SCTPChunkTypeSack), AdvertisedReceiverWindowCredit: 99})
 }
 
 func drawTCP(t *rapid.T, network gopacket.NetworkLayer) *layers.TCP {
@@ -140,6 +177,15 @@ func compare(t *rapid.T, f []byte, p *Parsed) {
 		if uint16(u.SrcPort) != p.Tuple.SrcPort || uint16(u.DstPort) != p.Tuple.DstPort ||
 			!bytes.Equal(u.Payload, f[p.Payload:p.L4+u.Length]) {
 			fail("UDP", p.Tuple, u)
+		}
+	}
+	if l := g.Layer(layers.LayerTypeSCTP); l != nil && p.Tuple.Proto == SCTP {
+		s := l.(*layers.SCTP)
+		if uint16(s.SrcPort) != p.Tuple.SrcPort || uint16(s.DstPort) != p.Tuple.DstPort || s.VerificationTag != p.VerificationTag() {
+			fail("SCTP", *p, s)
+		}
+		if l, ok := g.Layer(layers.LayerTypeSCTPInit).(*layers.SCTPInit); ok && l.Type == 1 && l.InitiateTag != p.InitiateTag() {
+			fail("SCTP INIT", p.InitiateTag(), l)
 		}
 	}
 	if l := g.Layer(layers.LayerTypeICMPv4); l != nil && p.Tuple.Proto == ICMP && p.IsICMPQuery() {

@@ -52,7 +52,7 @@ const (
 type Parsed struct {
 	Tuple Tuple // zone 0; the destination as in the IP header. Zero for KindARP
 
-	// TCP only.
+	// TCP only. For SCTP the first two are tags: see VerificationTag and InitiateTag.
 	Seq, Ack  uint32
 	SACKRight uint32 // the furthest of Ack and the right edges of all SACK blocks
 
@@ -64,8 +64,9 @@ type Parsed struct {
 	finalDst  uint16 // the final destination in an IPv6 routing header, or 0, see SourceRouted
 
 	// TCP only.
-	Window     uint16 // as on the wire, unscaled
-	MSS        uint16 // with HasMSS
+	Window     uint16     // as on the wire, unscaled
+	MSS        uint16     // with HasMSS
+	Chunks     SCTPChunks // SCTP only
 	TCPFlags   TCPFlags
 	TCPOptions TCPOptions
 	WScale     uint8 // with HasWScale; at most 14

@@ -59,7 +59,7 @@ func (r *Rewrite) Set(from, to *Tuple) {
 	addresses := add(delta(&from.Src, &to.Src), delta(&from.Dst, &to.Dst))
 	r.IPDelta = fold(addresses)
 	switch from.Proto {
-	case TCP, UDP, UDPLite:
+	case TCP, UDP, UDPLite, DCCP:
 		r.SrcPort, r.DstPort = to.SrcPort, to.DstPort
 		r.L4Delta = fold(add(addresses, portDelta(from.SrcPort, to.SrcPort)+portDelta(from.DstPort, to.DstPort)))
 	case ICMPv6:
@@ -68,6 +68,8 @@ func (r *Rewrite) Set(from, to *Tuple) {
 	case ICMP: // has no pseudo-header
 		r.SrcPort = to.SrcPort
 		r.L4Delta = fold(portDelta(from.SrcPort, to.SrcPort))
+	case SCTP: // its CRC takes another delta, which depends on the length, see rewriteSCTP
+		r.SrcPort, r.DstPort = to.SrcPort, to.DstPort
 	default: // addresses only, and no checksum that we know (G9)
 	}
 	if r.SrcPort != from.SrcPort {
@@ -152,6 +154,13 @@ func (r *Rewrite) applyTransport(h []byte, proto Proto, delta uint16) {
 			binary.BigEndian.PutUint16(h[icmpIDAt:], r.SrcPort)
 		}
 		adjust(h[icmpSumAt:], delta)
+	case SCTP:
+		if r.Changes&(ChangesSrcPort|ChangesDstPort) != 0 {
+			rewriteSCTP(h, r.SrcPort, r.DstPort)
+		}
+	case DCCP:
+		binary.BigEndian.PutUint32(h, uint32(r.SrcPort)<<16|uint32(r.DstPort))
+		adjust(h[dccpSumAt:], delta)
 	}
 }
 

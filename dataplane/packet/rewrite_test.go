@@ -30,7 +30,7 @@ func drawTuple(t *rapid.T, of Tuple, query bool) Tuple {
 	if change&2 != 0 {
 		address(&to.Dst, "dst")
 	}
-	ports := of.Proto == TCP || of.Proto == UDP || of.Proto == UDPLite
+	ports := hasPorts(of.Proto)
 	if change&4 != 0 && (ports || query) {
 		to.SrcPort = rapid.Uint16().Draw(t, "srcPort")
 	}
@@ -40,11 +40,20 @@ func drawTuple(t *rapid.T, of Tuple, query bool) Tuple {
 	return to
 }
 
+// hasPorts reports whether a rewrite may change ports.
+func hasPorts(proto Proto) bool {
+	switch proto {
+	case TCP, UDP, UDPLite, SCTP, DCCP:
+		return true
+	}
+	return false
+}
+
 // drawFrame draws a frame that Decode passes, with a right transport checksum.
 func drawFrame(t *rapid.T) []byte {
 	payload := rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(t, "payload")
 	v6 := rapid.Bool().Draw(t, "v6")
-	proto := rapid.SampledFrom([]Proto{TCP, UDP, UDPLite, ICMP, GRE, SCTP}).Draw(t, "proto")
+	proto := rapid.SampledFrom([]Proto{TCP, UDP, UDPLite, ICMP, GRE, SCTP, DCCP, ESP}).Draw(t, "proto")
 	var segment []byte
 	switch proto {
 	case TCP:
@@ -65,6 +74,13 @@ func drawFrame(t *rapid.T) []byte {
 			kind = map[uint8]uint8{0: 129, 8: 128, 3: 1}[kind]
 		}
 		segment = icmp(kind, 0, rapid.Uint16().Draw(t, "id"), payload)
+	case SCTP:
+		segment = sctp(rapid.Uint32Range(1, 0xffffffff).Draw(t, "tag"), chunk(0, 3, payload...))
+	case DCCP:
+		segment = dccp(rapid.Uint8Range(0, 9).Draw(t, "type"), payload)
+		segment[5] = rapid.Uint8Range(0, uint8(min(15, 1+len(payload)/4))).Draw(t, "coverage")
+	case GRE:
+		segment = gre(greKey|greChecksum, payload)
 	default:
 		segment = payload
 	}
@@ -124,6 +140,9 @@ func TestI1_IncrementalIsFull(t *testing.T) {
 // summedAs returns a copy of f with a full checksum, by the slow sum.
 func summedAs(f []byte, p *Parsed) []byte {
 	c := append([]byte(nil), f...)
+	if p.Tuple.Proto == SCTP {
+		binary.LittleEndian.PutUint32(c[p.L4+sctpSumAt:], slowCRC(c[p.L4:p.End]))
+	}
 	if at := sumAt(p.Tuple.Proto); at >= 0 {
 		field := c[int(p.L4)+at:][:2]
 		field[0], field[1] = 0, 0
@@ -260,9 +279,13 @@ func TestG3_UDPLiteCoverage(t *testing.T) {
 
 func TestG9_OnlyAddressesChange(t *testing.T) {
 	payload := []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}
+	const igmpProto, ipip, sixInFour, ah, ospf, pim = 2, 4, 41, 51, 89, 103
 	for _, f := range [][]byte{
-		ipv4(client4, server4, GRE, nil, payload), ipv4(client4, server4, SCTP, nil, payload),
-		ipv6(client6, server6, ESP, nil, payload),
+		ipv4(client4, server4, ESP, nil, payload), ipv6(client6, server6, ESP, nil, payload),
+		ipv4(client4, server4, ipip, nil, payload), ipv4(client4, server4, sixInFour, nil, payload),
+		ipv4(client4, server4, ah, nil, payload), ipv4(client4, server4, igmpProto, nil, payload),
+		ipv4(client4, server4, ospf, nil, payload), ipv6(client6, server6, ospf, nil, payload),
+		ipv4(client4, server4, pim, nil, payload), ipv6(client6, server6, 253, nil, payload),
 	} {
 		p := mustDecode(t, f)
 		to := p.Tuple

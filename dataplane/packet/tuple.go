@@ -21,6 +21,7 @@ const (
 	ICMP    Proto = 1
 	TCP     Proto = 6
 	UDP     Proto = 17
+	DCCP    Proto = 33
 	GRE     Proto = 47
 	ESP     Proto = 50
 	ICMPv6  Proto = 58
@@ -37,6 +38,8 @@ func (p Proto) String() string {
 		return "tcp"
 	case UDP:
 		return "udp"
+	case DCCP:
+		return "dccp"
 	case GRE:
 		return "gre"
 	case ESP:
