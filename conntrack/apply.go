@@ -14,6 +14,7 @@ const (
 	Stale                               // ours is better, Applied.Ours tells: answer with it
 	AppliedClash                        // a greater incarnation holds one of its tuples, Applied.Ours tells which
 	AppliedFull                         // no room
+	AppliedDead                         // it began before a kill that it falls under: it must not come back
 	Unknown                             // Merge only: no such life at this index: ask for the whole state
 )
 
@@ -59,15 +60,17 @@ func (t *Table) Apply(s *State, now int64, a *Applied) ApplyOutcome {
 // apply is one attempt of Apply. rival is the slot of a connection that stands in the
 // way and is not the same one.
 func (t *Table) apply(s *State, now int64, original, reply uint64, a *Applied) (out ApplyOutcome, rival slot) {
-	x, _ := split(original)
-	y, _ := split(reply)
+	x, y := shardOf(original), shardOf(reply)
 	t.lockTwo(x, y)
 	defer t.unlockTwo(x, y)
 	byOriginal, byReply := t.findLocked(original, &s.Original), t.findLocked(reply, &s.Reply)
 	switch {
 	case byOriginal != 0 && byReply != 0 && byOriginal.index() == byReply.index() && byOriginal.direction() == Original:
 		a.Index = byOriginal.index()
-		return t.join(&t.conns.all[a.Index], s, now, a), 0
+		if c := &t.conns.all[a.Index]; !t.dead(c) || s.Incarnation > c.incarnation {
+			return t.join(c, s, now, a), 0
+		}
+		return AppliedDead, 0
 	case byOriginal != 0:
 		return Invalid, byOriginal
 	case byReply != 0:
@@ -81,7 +84,17 @@ func (t *Table) apply(s *State, now int64, original, reply uint64, a *Applied) (
 		return AppliedFull, 0
 	}
 	c := &t.conns.all[index]
-	c.tuple = [2]packet.Tuple{s.Original, s.Reply}
+	if c.class, ok = t.joinClass(&s.Class); !ok {
+		t.give(index)
+		return AppliedFull, 0
+	}
+	c.incarnation = s.Incarnation
+	if t.dead(c) {
+		t.leaveClass(c.class, false)
+		t.give(index)
+		return AppliedDead, 0
+	}
+	t.setTuples(c, index, &s.Original, &s.Reply, s.Flags&bothNAT)
 	c.born = seconds(now)
 	c.become(s, milliseconds(now))
 	t.linkLocked(c, index, original, reply)
@@ -100,7 +113,7 @@ func (t *Table) displace(index uint32, s *State, now int64, a *Applied) ApplyOut
 	incarnation := c.incarnation
 	if incarnation >= s.Incarnation {
 		a.Index = index
-		c.export(&a.Ours, index, milliseconds(now))
+		t.export(c, index, milliseconds(now), &a.Ours)
 		t.unlock(home)
 		if a.Ours.Original == s.Original {
 			return Stale
@@ -131,8 +144,11 @@ func (t *Table) Merge(index uint32, u *Update, now int64, a *Applied) ApplyOutco
 	if uint32(c.incarnation) != u.Incarnation {
 		return Unknown
 	}
+	if t.dead(c) {
+		return AppliedDead
+	}
 	var s State
-	c.export(&s, index, milliseconds(now))
+	t.export(c, index, milliseconds(now), &s)
 	s.Flags = u.Flags&^(SourceNAT|DestinationNAT) | s.Flags&(SourceNAT|DestinationNAT)
 	s.Dir, s.Idle = u.Dir, u.Idle
 	if !s.valid() {
@@ -147,13 +163,16 @@ func (t *Table) join(c *Conn, s *State, now int64, a *Applied) ApplyOutcome {
 	ms := milliseconds(now)
 	switch {
 	case s.Incarnation < c.incarnation:
-		c.export(&a.Ours, a.Index, ms)
+		t.export(c, a.Index, ms, &a.Ours)
 		return Stale
 	case s.Incarnation > c.incarnation:
+		if !t.changeClass(c, &s.Class) {
+			return AppliedFull
+		}
 		c.become(s, ms)
 		return AppliedReopened
 	}
-	c.export(&a.Ours, a.Index, ms)
+	t.export(c, a.Index, ms, &a.Ours)
 	joined := a.Ours
 	joined.Merge(s)
 	stale := a.Ours.leads(s) && !s.leads(&a.Ours)
@@ -183,8 +202,6 @@ func (s *State) leads(o *State) bool {
 func (c *Conn) become(s *State, ms uint32) {
 	c.forget()
 	c.flags, c.incarnation = s.Flags, s.Incarnation
-	c.rule, c.sync = s.Rule, s.Sync
-	c.port = [2]packet.PortID{s.Ingress, s.Egress}
 	c.seen = ms - s.Idle
 	var none State
 	c.adopt(s, &none)
@@ -194,19 +211,20 @@ func (c *Conn) become(s *State, ms uint32) {
 // did not grow stays as exact as it is here; what grew is as the exporter rounded it.
 func (c *Conn) adopt(joined, ours *State) {
 	c.flags |= joined.Flags
-	if c.proto() == packet.TCP {
+	if c.proto == packet.TCP {
+		was := c.tcp()
 		c.sets = [2]Seen{joined.Dir[Original].Seen, joined.Dir[Reply].Seen}
 		for d := Original; d <= Reply; d++ {
 			to, from, e := &joined.Dir[d], &ours.Dir[d], &c.edge[d]
-			c.scale[d] = to.Scale
+			c.setScale(d, to.Scale)
 			if to.MaxWin > from.MaxWin {
 				e.maxWin = to.MaxWin
 			}
 			if to.End != from.End || to.Seen&^from.Seen&SeenFIN != 0 {
-				e.end = to.End
-				c.ahead = c.ahead.without(d)
+				e.setPosition(to.End)
+				c.clearAhead(d)
 				if rounds(&c.sets, d) {
-					c.ahead = c.ahead.with(d)
+					c.setAhead(d)
 				}
 			}
 			if to.MaxEnd > from.MaxEnd {
@@ -215,13 +233,25 @@ func (c *Conn) adopt(joined, ours *State) {
 		}
 		for d := Original; d <= Reply; d++ {
 			ack, e := joined.Dir[d].MaxAck, &c.edge[d]
-			if ack > ours.Dir[d].MaxAck && (ours.Dir[d].MaxAck == 0 || ack > unwrap(c.edge[d^1].end, e.maxAck)) {
+			if ack > ours.Dir[d].MaxAck && (ours.Dir[d].MaxAck == 0 || ack > unwrap(c.edge[d^1].position(), e.maxAck)) {
 				e.maxAck = uint32(ack)
 			}
 		}
+		if c.tcp() != was {
+			c.setWait(waitNothing)
+		}
 	}
-	if state := stateOf(c.sets[Original], c.sets[Reply]); state != c.state || c.timer == TimerNone || state == StateNone {
-		c.state = state
-		c.timer = c.steadyTimer()
+}
+
+// changeClass moves an entry to the class of its new life. The caller holds its home.
+func (t *Table) changeClass(c *Conn, to *Class) bool {
+	if t.keyOf(c) == to.key() {
+		return true
 	}
+	id, ok := t.joinClass(to)
+	if ok {
+		t.leaveClass(c.class, false)
+		c.class = id
+	}
+	return ok
 }

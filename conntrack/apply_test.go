@@ -21,7 +21,7 @@ func established(t *testing.T, nat bool) State {
 func TestApplyValidates(t *testing.T) {
 	for name, spoil := range map[string]func(*State){
 		"no incarnation":         func(s *State) { s.Incarnation = 0 },
-		"unknown flag":           func(s *State) { s.Flags |= 1 << 15 },
+		"unknown flag":           func(s *State) { s.Flags |= 1 << 7 },
 		"translation not shown":  func(s *State) { s.Flags &^= SourceNAT },
 		"translation not there":  func(s *State) { s.Flags |= DestinationNAT },
 		"assured, not replied":   func(s *State) { s.Flags &^= Replied },
@@ -306,11 +306,11 @@ func TestG9_AnyProtocolByAddresses(t *testing.T) {
 func TestI1_RewriteBothWays(t *testing.T) {
 	tr := newTracer(t, [2]uint32{1, 1}, true)
 	tr.run("-> S seq=0 => new SS")
-	if r := &tr.result; !r.Translated || r.Rewrite.Src != tr.proposal.Reply.Dst || r.Rewrite.SrcPort != 50001 || r.Rewrite.DstPort != 80 || r.Egress != 1 {
+	if r := &tr.result; !r.Translated || r.Rewrite.Src != tr.proposal.Reply.Dst || r.Rewrite.SrcPort != 50001 || r.Rewrite.DstPort != 80 {
 		t.Errorf("out: %+v", r.Rewrite)
 	}
 	tr.run("<- SA seq=0 ack=1 => pass SR")
-	if r := &tr.result; !r.Translated || r.Rewrite.Dst != tr.proposal.Original.Src || r.Rewrite.DstPort != 40000 || r.Egress != 0 {
+	if r := &tr.result; !r.Translated || r.Rewrite.Dst != tr.proposal.Original.Src || r.Rewrite.DstPort != 40000 || r.Class().Egress != 1 {
 		t.Errorf("in: %+v", r.Rewrite)
 	}
 }

@@ -21,6 +21,9 @@ import (
 // The race detector sees only the Go heap; in a race build the arenas are ordinary slices
 // instead (arena_race.go), so that it watches them.
 
+// raceBuild says that the race detector watches.
+const raceBuild = false
+
 // arena is address space for count elements. Memory is taken page by page as elements are
 // first written, so a large capacity costs nothing until it is used.
 type arena[T any] struct {
@@ -77,11 +80,13 @@ func (a *arena[T]) release() error {
 	return unix.Munmap(mapping)
 }
 
-// touch loads one word of each of an entry's three cache lines, so that the misses of a
+// touch loads one word of each of an entry's two cache lines, so that the misses of a
 // whole batch overlap. The values are not used.
 func touch(c *Conn) {
 	line := unsafe.Pointer(c)
 	atomic.LoadUint32((*uint32)(line))
 	atomic.LoadUint32((*uint32)(unsafe.Add(line, 64)))
-	atomic.LoadUint32((*uint32)(unsafe.Add(line, 128)))
 }
+
+// touchSix does the same for the addresses of IPv6.
+func touchSix(s *six) { atomic.LoadUint32((*uint32)(unsafe.Pointer(s))) }

@@ -43,7 +43,7 @@ func (i Incarnation) Node() uint16 { return uint16(i) }
 func (i Incarnation) String() string { return fmt.Sprintf("%016x", uint64(i)) }
 
 // Flags is a set that only grows while an incarnation lives.
-type Flags uint16
+type Flags uint8
 
 // The flags. SourceNAT and DestinationNAT follow from the two tuples.
 const (
@@ -53,6 +53,8 @@ const (
 	DestinationNAT                   // replies come from another address or port than the first packet's destination
 
 	flagsKnown = Replied | Assured | SourceNAT | DestinationNAT
+
+	bothNAT = SourceNAT | DestinationNAT
 )
 
 // String returns the names of the set flags with a plus between.
@@ -90,17 +92,19 @@ func (m SyncMode) String() string {
 	return fmt.Sprintf("sync-%d", uint8(m))
 }
 
-// Conn is one connection as it lies in the table: 192 bytes, three cache lines, without
-// pointers. Everything but link is guarded by the home lock: that of the shard of
-// tuple[Original].
+// Conn is one connection as it lies in the table: 128 bytes, two cache lines, without
+// pointers. Everything but link is guarded by the home lock: that of the shard of the
+// original tuple. The tuples are packed, see tupleOf.
 //
-//	 0     4     8            16                       56                       96
-//	+-----+-----+------------+------------------------+------------------------+
-//	|link |seen |incarnation | tuple[Original]        | tuple[Reply]           |
-//	+-----+-----+------------+--+---------------------+--+---------------------+
-//	| edge[Original]            | edge[Reply]            | rule, born, memo, ... |
-//	+---------------------------+------------------------+-----------------------+
-//	96                          128                      160                    192
+//	0     4     8            16                        32          40   42 43
+//	+-----+-----+------------+-------------------------+-----------+----+--+--+
+//	|link |seen |incarnation | addrs                   | ports     |zone|pr|fl|
+//	+-----+-----+------------+--+--------+------+------+-----+-----+----+--+--+
+//	|marks, scale, sets, class  | memo   | born | room |   the first line: 64 bytes
+//	+---------------------------+--------+------+------+
+//	| edge[Original]                    | edge[Reply]                         |
+//	+-----------------------------------+-------------------------------------+
+//	64                                  96                                    128
 type Conn struct {
 	// link says where the entry is: 0 not in the table; linkLive | home shard while it
 	// is; otherwise the index + 1 of the next free entry. It is written under the home
@@ -108,56 +112,138 @@ type Conn struct {
 	link        atomic.Uint32
 	seen        uint32 // when a packet last refreshed it; ms, wraps after 49 days
 	incarnation Incarnation
-	tuple       [2]packet.Tuple // never change while live
-	edge        [2]edge
 
-	rule  uint32
-	born  uint32 // when this node first knew of it; s
-	memo  memo   // TCP: a packet let through that may turn out to be the truth
+	// The two tuples; they never change while the entry is live.
+	addrs [2]uint64 // IPv4: source and destination of each direction. IPv6: the source of the original direction
+	ports [2]uint32 // of each direction: source | destination<<16
+	zone  uint16
+	proto packet.Proto
+
 	flags Flags
+	marks marks
+	scale scales
+	sets  [2]Seen
+	class classID
 
-	// What is small of the two directions; beside edge, so as to leave no hole.
-	packetsHigh [2]uint16
-	sets        [2]Seen
-	scale       [2]uint8         // window scale as offered; counts if both offered one
-	port        [2]packet.PortID // where packets of this direction come in
-	ahead       directions       // whose edge.end was imported and may lie beyond the wire (F5)
+	memoWindow uint8 // see memo
+	memoIs     uint8
+	memoPos    uint32
 
-	state TCPState // follows from sets; StateNone where not TCP
-	timer Timer
-	sync  SyncMode
+	born uint32 // when this node first knew of it; s
+	_    uint32 // room for the sequence offset of SYN cookies
+
+	edge [2]edge
 }
 
 const linkLive = 1 << 31
 
-// directions is a set of them, a bit for each.
-type directions uint8
+// marks is what a node knows of a connection for itself: it is not exported.
+//
+//	 7         5   4    3       2   1       0
+//	+-----------+-----+-----------+-----------+
+//	| 0         | six | wait      | ahead     |
+//	+-----------+-----+-----------+-----------+
+type marks uint8
 
-func (s directions) has(d Direction) bool           { return s>>d&1 != 0 }
-func (s directions) with(d Direction) directions    { return s | 1<<d }
-func (s directions) without(d Direction) directions { return s &^ (1 << d) }
+const (
+	markAhead marks = 1 << 0 // << direction: its edge.end was imported and may lie beyond the wire (F5)
+	markWait  marks = 3 << 2
+	markSix   marks = 1 << 4 // the addresses are IPv6, the most of them in Table.six
+
+	waitShift = 2
+)
+
+// ahead reports whether the furthest byte of a direction was imported.
+func (m marks) ahead(d Direction) bool { return m>>d&markAhead != 0 }
+
+// wait is what an established connection waits for, which makes it expire sooner.
+type wait uint8
+
+const (
+	waitNothing wait = iota
+	waitAck          // for the acknowledgement of data
+	waitWindow       // for the window to open
+	waitVerdict      // for what the receiver of an inexact reset says to it
+)
+
+func (c *Conn) wait() wait { return wait(c.marks & markWait >> waitShift) }
+
+func (c *Conn) setWait(w wait) { c.marks = c.marks&^markWait | marks(w)<<waitShift }
+
+func (c *Conn) setAhead(d Direction)   { c.marks |= markAhead << d }
+func (c *Conn) clearAhead(d Direction) { c.marks &^= markAhead << d }
+
+// scales is the window scale that each direction offered, four bits each. It counts if
+// both offered one.
+type scales uint8
+
+func (s scales) of(d Direction) uint8 { return uint8(s) >> (4 * d & 4) & 0xf }
+
+func (c *Conn) setScale(d Direction, to uint8) {
+	c.scale = c.scale&^(0xf<<(4*d&4)) | scales(to&0xf)<<(4*d&4)
+}
 
 // edge is what is known of one direction of a TCP connection, and the direction's
 // counters, which every protocol has. Names as in nf_conntrack_proto_tcp.c, without td_.
+//
+// Positions and bytes have 56 bits (64 PiB, 66 days at 100 Gbit/s), packets 48: the high
+// bytes of the first two words are the high bits of the packet count.
 type edge struct {
-	end     uint64 // furthest byte sent + 1, as a position; see DirState
-	bytes   uint64 // IP bytes forwarded
+	end     uint64 // 56 bits: furthest byte sent + 1, as a position (see DirState); 8: packets>>32
+	bytes   uint64 // 56 bits: IP bytes forwarded; 8: packets>>40
 	maxEnd  uint32 // end may grow to here: the peer allowed it
 	maxAck  uint32 // highest acknowledgement sent, in the peer's numbers; its first sequence number if none
 	maxWin  uint32 // largest window advertised, scaled; 0 until this direction was seen
 	packets uint32 // forwarded, low half
 }
 
-// advance moves the furthest byte to the sequence number n, which lies ahead of it.
+const mask56 = 1<<56 - 1
+
+// position returns the furthest byte sent + 1; its low 32 bits are uint32(e.end).
+func (e *edge) position() uint64 { return e.end & mask56 }
+
+// setPosition sets it.
+func (e *edge) setPosition(p uint64) { e.end = e.end&^mask56 | p&mask56 }
+
+// advance moves it to the sequence number n, which lies ahead of it.
 func (e *edge) advance(n uint32) { e.end += uint64(n - uint32(e.end)) }
 
+// count accounts for a forwarded packet.
+func (e *edge) count(bytes int) {
+	e.bytes += uint64(bytes)
+	e.packets++
+	if e.packets == 0 {
+		e.carry()
+	}
+}
+
+// carry counts on where the low half of the packets has overflowed.
+func (e *edge) carry() {
+	e.end += 1 << 56
+	if e.end>>56 == 0 {
+		e.bytes += 1 << 56
+	}
+}
+
+// traffic returns how many packets were forwarded, and their bytes.
+func (e *edge) traffic() (packets, bytes uint64) {
+	return e.bytes>>56<<40 | e.end>>56<<32 | uint64(e.packets), e.bytes & mask56
+}
+
+// forget drops the positions, and keeps the counters.
+func (e *edge) forget() {
+	e.end &^= mask56
+	e.maxEnd, e.maxAck, e.maxWin = 0, 0, 0
+}
+
 // memo is a packet that was let through although it does not fit the connection: the
-// firewall may be the one that is wrong. At most one is kept.
+// firewall may be the one that is wrong. At most one is kept, packed into six bytes.
 type memo struct {
 	pos    uint32 // memoSYN: the sequence number after it; memoChallenge: what it acknowledges
-	window uint16 // memoSYN
+	window uint16 // memoSYN; kept rounded up to a multiple of 256
 	kind   memoKind
-	offer  uint8 // memoSYN: its window scale, with SeenScale and SeenSACK where it offered them
+	offer  Seen  // memoSYN: SeenScale and SeenSACK where it offered them
+	scale  uint8 // with SeenScale
 }
 
 // memoKind says what a memo remembers.
@@ -169,22 +255,72 @@ const (
 	memoChallenge          // an ACK from the reply side before any SYN/ACK (RFC 5961 section 4)
 )
 
-// proto returns the protocol of the connection.
-func (c *Conn) proto() packet.Proto { return c.tuple[Original].Proto }
+// Conn.memoIs: 7,6 kind; 5 SeenSACK; 4 SeenScale; 3 to 0 the scale.
+const (
+	memoIsSACK  = 1 << 5
+	memoIsScale = 1 << 4
+)
 
-// count accounts for a forwarded packet.
-func (c *Conn) count(dir Direction, bytes int) {
-	e := &c.edge[dir]
-	e.bytes += uint64(bytes)
-	e.packets++
-	if e.packets == 0 {
-		c.packetsHigh[dir]++
+// remember keeps a memo in place of the one before.
+func (c *Conn) remember(m memo) {
+	c.memoPos = m.pos
+	c.memoWindow = uint8(min((uint32(m.window)+255)>>8, 255))
+	c.memoIs = uint8(m.kind)<<6 | m.scale&0xf
+	if m.offer&SeenSACK != 0 {
+		c.memoIs |= memoIsSACK
+	}
+	if m.offer&SeenScale != 0 {
+		c.memoIs |= memoIsScale
 	}
 }
 
-// packets returns how many packets of a direction were forwarded: 48 bits.
-func (c *Conn) packets(dir Direction) uint64 {
-	return uint64(c.packetsHigh[dir])<<32 | uint64(c.edge[dir].packets)
+// remembers reports whether the memo is of a kind and has this position.
+func (c *Conn) remembers(k memoKind, pos uint32) bool {
+	return memoKind(c.memoIs>>6) == k && c.memoPos == pos
+}
+
+// memo returns what is remembered.
+func (c *Conn) memo() memo {
+	m := memo{pos: c.memoPos, kind: memoKind(c.memoIs >> 6), scale: c.memoIs & 0xf, window: uint16(c.memoWindow) << 8}
+	if c.memoWindow == 255 {
+		m.window = 65535
+	}
+	if c.memoIs&memoIsSACK != 0 {
+		m.offer |= SeenSACK
+	}
+	if c.memoIs&memoIsScale != 0 {
+		m.offer |= SeenScale
+	}
+	return m
+}
+
+// tcp returns the state of a TCP connection.
+func (c *Conn) tcp() TCPState { return stateOf(c.sets[Original], c.sets[Reply]) }
+
+// tcpState is tcp, and StateNone for other protocols.
+func (c *Conn) tcpState() TCPState {
+	if c.proto != packet.TCP {
+		return StateNone
+	}
+	return c.tcp()
+}
+
+// timer returns what the connection waits for, and by that how long.
+func (c *Conn) timer() Timer {
+	t := c.steadyTimer()
+	if w := c.wait(); w != waitNothing && t == TimerEstablished {
+		return TimerUnacknowledged + Timer(w-waitAck)
+	}
+	return t
+}
+
+// steadyTimer returns the timer that follows from the exported form alone: the one that
+// a peer's copy runs on.
+func (c *Conn) steadyTimer() Timer {
+	if c.proto != packet.TCP {
+		return pseudoTimer(c.proto, c.flags)
+	}
+	return timerOf[c.tcp()]
 }
 
 // idle returns how long ago, in ms, a packet refreshed the connection. A stamp from a
@@ -203,40 +339,33 @@ func (c *Conn) stamp(ms uint32) {
 // timeout. Periods are cells of a grid, a power of two long, so no second stamp is kept:
 // for 30 s the cell is 8.192 s, and a packet at 16.3 s after one at 8.3 s is not due,
 // one at 16.4 s is.
-func (c *Conn) periodOver(ms uint32, l *limits) bool {
-	return (ms^c.seen)>>l.period[translated(c.flags)][c.steadyTimer()] != 0
-}
-
-// steadyTimer returns the timer that follows from the exported form alone: the one that
-// a peer's copy runs on.
-func (c *Conn) steadyTimer() Timer {
-	if c.proto() != packet.TCP {
-		return pseudoTimer(c.proto(), c.flags)
+func (t *Table) periodOver(c *Conn, key classKey, ms uint32) bool {
+	if ms == c.seen {
+		return false
 	}
-	return timerOf[c.state]
+	return (ms^c.seen)>>t.regimes.period(key.timeouts(), c.flags, c.steadyTimer()) != 0
 }
 
 // clear empties an entry that nobody else can see, except its link.
 func (c *Conn) clear() {
-	c.seen, c.incarnation, c.rule, c.born = 0, 0, 0, 0
-	c.tuple, c.edge = [2]packet.Tuple{}, [2]edge{}
-	c.packetsHigh, c.port = [2]uint16{}, [2]packet.PortID{}
-	c.sync = SyncAsync
-	c.flags = 0
-	c.forget()
+	c.seen, c.incarnation, c.born = 0, 0, 0
+	c.addrs, c.ports, c.zone, c.proto = [2]uint64{}, [2]uint32{}, 0, 0
+	c.flags, c.marks, c.class = 0, 0, 0
+	c.scale, c.sets = 0, [2]Seen{}
+	c.memoPos, c.memoWindow, c.memoIs = 0, 0, 0
+	c.edge = [2]edge{}
 }
 
 // forget drops what belongs to one life of the connection: everything but the tuples,
 // what the rules said, and the counters.
 func (c *Conn) forget() {
-	c.flags &= SourceNAT | DestinationNAT
+	c.flags &= bothNAT
+	c.marks &= markSix
+	c.scale, c.sets = 0, [2]Seen{}
+	c.memoPos, c.memoWindow, c.memoIs = 0, 0, 0
 	for d := range c.edge {
-		e := &c.edge[d]
-		e.end, e.maxEnd, e.maxAck, e.maxWin = 0, 0, 0, 0
+		c.edge[d].forget()
 	}
-	c.sets, c.scale, c.ahead = [2]Seen{}, [2]uint8{}, 0
-	c.memo = memo{}
-	c.state, c.timer = StateNone, TimerNone
 }
 
 // natFlags returns which ends a pair of tuples translates, and whether the pair is

@@ -21,7 +21,7 @@
 //
 // # Locks
 //
-// The index is 1024 shards by hash. A slot of the index is read by anybody without a lock
+// The index is 2048 shards by hash. A slot of the index is read by anybody without a lock
 // and written under its shard's. An entry's home is the shard of its original tuple, and
 // the home lock guards everything in the entry but its link word. Whoever inserts or
 // removes takes the two shards of the two tuples in ascending order; nobody ever holds a
@@ -29,7 +29,7 @@
 // a slot of it names: they stand still until that slot is cleared.
 //
 //	       shard a (home)                shard b
-//	slots: [.. tag|orig|7 ..]            [.. tag|reply|7 ..]
+//	slots: [.. orig|7 ..]                [.. reply|7 ..]
 //	                  \                     /
 //	                   entry 7: tuples, edges, ...   (guarded by a)
 //
@@ -38,6 +38,16 @@
 // is found out by Insert, which checks both tuples under their locks and says Exists.
 // In a race build the tests check every lock against this order, and the arenas lie on
 // the Go heap so that the race detector sees them.
+//
+// # Classes and kills
+//
+// What a connection has from its rule and its way (Class) is kept once for all that share
+// it, and a whole class is killed by one store (Kill). See class.go and kill.go.
+//
+// # A full table
+//
+// It makes room by ending a half-open connection, else a closing one, and never one in
+// use (Evict). The caller decides when, because what ended held ports and had peers.
 //
 // # Decisions
 //
@@ -86,6 +96,5 @@
 // # What it is not
 //
 // It knows no rule, no route, no port of an address; it sends nothing; it reads no clock.
-// ICMP errors, fragments, helpers and expectations are not matched yet, a full table
-// evicts nobody yet, and whole classes are not killed yet.
+// ICMP errors, fragments, helpers and expectations are not matched yet.
 package conntrack

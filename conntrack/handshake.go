@@ -9,8 +9,6 @@ import (
 func (c *Conn) begin(p *packet.Parsed) {
 	c.forget()
 	c.open(p, Original)
-	c.state = SynSent
-	c.timer = TimerSynSent
 }
 
 // open initialises a direction from its SYN or SYN/ACK. The window of a SYN is never
@@ -18,15 +16,15 @@ func (c *Conn) begin(p *packet.Parsed) {
 // its sequence number is where the peer's acknowledgements start.
 func (c *Conn) open(p *packet.Parsed, dir Direction) {
 	e := &c.edge[dir]
-	e.end = 1<<32 + uint64(p.Seq) + uint64(p.SegmentLen())
+	e.setPosition(1<<32 + uint64(p.Seq) + uint64(p.SegmentLen()))
 	e.maxEnd = uint32(e.end)
 	e.maxWin = max(uint32(p.Window), 1)
 	c.edge[dir^1].maxAck = p.Seq
 	c.sets[dir] = SeenSYN
-	c.scale[dir] = 0
+	c.setScale(dir, 0)
 	if p.TCPOptions&packet.HasWScale != 0 {
 		c.sets[dir] |= SeenScale
-		c.scale[dir] = p.WScale
+		c.setScale(dir, p.WScale)
 	}
 	if p.TCPOptions&packet.HasSACKPermitted != 0 {
 		c.sets[dir] |= SeenSACK
@@ -45,39 +43,39 @@ func (c *Conn) synAgain(p *packet.Parsed) verdict {
 		c.begin(p)
 		return reopened
 	}
-	c.remember(p)
+	c.rememberSYN(p)
 	return forward
 }
 
-// remember keeps a SYN that was let through.
-func (c *Conn) remember(p *packet.Parsed) {
-	offer := uint8(0)
+// rememberSYN keeps a SYN that was let through.
+func (c *Conn) rememberSYN(p *packet.Parsed) {
+	m := memo{kind: memoSYN, pos: p.Seq + p.SegmentLen(), window: p.Window}
 	if p.TCPOptions&packet.HasWScale != 0 {
-		offer = uint8(SeenScale) | p.WScale
+		m.offer, m.scale = SeenScale, p.WScale
 	}
 	if p.TCPOptions&packet.HasSACKPermitted != 0 {
-		offer |= uint8(SeenSACK)
+		m.offer |= SeenSACK
 	}
-	c.memo = memo{kind: memoSYN, pos: p.Seq + p.SegmentLen(), window: p.Window, offer: offer}
+	c.remember(m)
 }
 
 // resume starts a life from the remembered SYN: both ends have gone on without us (B8, B9).
 func (c *Conn) resume() {
-	m := c.memo
+	m := c.memo()
 	c.forget()
 	e := &c.edge[Original]
-	e.end = 1<<32 + uint64(m.pos)
+	e.setPosition(1<<32 + uint64(m.pos))
 	e.maxEnd = m.pos
 	e.maxWin = max(uint32(m.window), 1)
 	c.edge[Reply].maxAck = m.pos - 1
-	c.sets[Original] = SeenSYN | Seen(m.offer)&(SeenScale|SeenSACK)
-	c.scale[Original] = m.offer & 0xf
+	c.sets[Original] = SeenSYN | m.offer
+	c.setScale(Original, m.scale)
 }
 
 // synAck judges a SYN/ACK.
 func (c *Conn) synAck(p *packet.Parsed, dir Direction) verdict {
 	effect := effectTrack
-	if dir == Reply && c.memo.kind == memoSYN && p.Ack == c.memo.pos {
+	if dir == Reply && c.remembers(memoSYN, p.Ack) {
 		c.resume()
 		effect = effectReopen
 	}

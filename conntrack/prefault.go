@@ -2,7 +2,7 @@ package conntrack
 
 import "fmt"
 
-// prefaultAhead is for how many new connections memory is kept ready: 24 MiB of entries.
+// prefaultAhead is for how many new connections memory is kept ready: 16 MiB of entries.
 const prefaultAhead = 128 << 10
 
 // Prefault makes memory ready for the next connections, so that the packet path meets no
@@ -21,9 +21,9 @@ func (t *Table) Prefault() error {
 			t.ready = want
 		}
 	}
-	// The next level of the index, when the shards are on the average 5/8 on the way.
+	// The next level of the index, when the shards are on the average 3/4 on the way.
 	level := t.readyLevel
-	if level < t.levelMax && uint64(t.high.Load())*2 > shardsCount*growAt<<level*5/8 {
+	if level < t.levelMax && uint64(t.high.Load())*2 > shardsCount*growAt<<level*3/4 {
 		if err := t.index.populate(levelStart(level+1), levelStart(level+2)); err != nil {
 			return fmt.Errorf("conntrack: memory for level %d of the index: %w", level+1, err)
 		}

@@ -27,7 +27,6 @@ func (c *Conn) trackPseudo(dir Direction, seconds uint32) verdict {
 	if c.flags&Replied != 0 && int32(seconds-c.born) > streamAge {
 		c.flags |= Assured
 	}
-	c.timer = c.steadyTimer()
 	return tracked
 }
 

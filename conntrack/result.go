@@ -44,34 +44,43 @@ const (
 type Result struct {
 	Reason drop.Reason // drop.Pass, or why the packet dies
 	Change Change      // may be ChangeEnded even with OutcomeMiss
+	Why    EndReason   // with ChangeEnded
 
 	// Valid with OutcomePass and Inserted, and with OutcomeDrop as before the packet.
 	Direction   Direction
 	TCP         TCPState // StateNone where not TCP
-	Sync        SyncMode
-	Translated  bool          // Rewrite is valid, and to be applied; set only on packets that pass
-	Egress      packet.PortID // where packets of this direction went out when the connection began
-	Index       uint32
-	Rule        uint32
+	WasTCP      TCPState // before the packet; Track only
 	Flags       Flags
+	WasFlags    Flags // before the packet; Track only
+	Translated  bool  // Rewrite is valid, and to be applied; set only on packets that pass
+	Index       uint32
 	Incarnation Incarnation
 	Rewrite     packet.Rewrite
+	class       classKey
 
 	State State // valid unless Change is ChangeNone
 }
 
 // fill takes over what a packet's result says of its connection. The caller holds the
 // home lock.
-func (r *Result) fill(c *Conn, index uint32, dir Direction) {
-	r.Direction, r.TCP, r.Sync = dir, c.state, c.sync
-	r.Egress, r.Index, r.Rule = c.port[dir^1], index, c.rule
-	r.Flags, r.Incarnation = c.flags, c.incarnation
+func (r *Result) fill(c *Conn, key classKey, index uint32, dir Direction) {
+	r.class = key
+	r.Direction, r.TCP, r.Flags = dir, c.tcpState(), c.flags
+	r.Index, r.Incarnation = index, c.incarnation
 	r.Translated = false
 }
+
+// Class returns what the connection has from its rule and its way: for packets that pass
+// and connections that were inserted.
+func (r *Result) Class() Class { return r.class.class() }
+
+// was takes over what the connection was before the packet.
+func (r *Result) was(c *Conn) { r.WasTCP, r.WasFlags = c.tcpState(), c.flags }
 
 // translate computes the rewrite of a packet with tuple from, whose connection's other
 // tuple is other: the packet must leave as what other's packets answer.
 func (r *Result) translate(from, other *packet.Tuple) {
-	r.Rewrite = packet.RewriteTo(*from, other.Reply())
+	to := other.Reply()
+	r.Rewrite.Set(from, &to)
 	r.Translated = true
 }

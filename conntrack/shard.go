@@ -1,64 +1,121 @@
 package conntrack
 
 import (
+	"math/bits"
 	"sync"
 	"sync/atomic"
 
 	"holdfast/dataplane/packet"
 )
 
-// The index of the table: 1024 shards, each a hash table of its own that grows alone.
+// The index of the table: 2048 shards, each a hash table of its own that grows alone.
 //
 // A hash is cut into three parts:
 //
-//	 63        54 53                      31 30                           0
-//	+------------+--------------------------+------------------------------+
-//	| shard (10) | unused                   | tag (31)                     |
-//	+------------+--------------------------+------------------------------+
-//
-// The low bits of the tag choose the bucket within the shard, so a slot carries all that
-// growing needs and no entry is read for it.
+//	 63        53 52       45 44                                     0
+//	+------------+-----------+----------------------------------------+
+//	| shard (11) | tag (8)   | bucket (the low bits, as many as it takes) |
+//	+------------+-----------+----------------------------------------+
 const (
-	shardBits   = 10
+	shardBits   = 11
 	shardsCount = 1 << shardBits
-	tagMask     = 1<<31 - 1
+	tagShift    = 64 - shardBits - 8
 )
 
-// bucketSlots is how many tuples a bucket holds. With the count of those that found it
-// full it makes 64 bytes: one cache line.
-const bucketSlots = 7
+// bucketSlots is how many tuples a bucket holds: with a tag for each and the count of
+// those that found it full it makes 64 bytes, one cache line.
+const bucketSlots = 12
 
-// growAt is the mean number of tuples per bucket at which a shard doubles: at 5 of 7,
-// one tuple in twenty lies in a later bucket than its own (Poisson), at 6 one in eight.
-const growAt = 5
+// growAt is the mean number of tuples per bucket at which a shard doubles: at 9 of 12, one
+// tuple in thirty lies in a later bucket than its own (Poisson), at 10 one in sixteen.
+const growAt = 9
 
 // A slot names one direction of one connection. Zero is empty.
 //
-//	 63                         33   32   31                            0
-//	+-----------------------------+------+-------------------------------+
-//	| tag (31)                    | dir  | index + 1 (32)                |
-//	+-----------------------------+------+-------------------------------+
-type slot uint64
+//	 31    30                            0
+//	+-----+-------------------------------+
+//	| dir | index + 1                     |
+//	+-----+-------------------------------+
+type slot uint32
 
-// slotIndex masks the index + 1.
-const slotIndex slot = 1<<32 - 1
+const slotReply slot = 1 << 31
 
-func slotOf(tag uint32, dir Direction, index uint32) slot {
-	return slot(uint64(tag)<<33 | uint64(dir)<<32 | uint64(index+1))
-}
+func slotOf(dir Direction, index uint32) slot { return slot(dir)<<31 | slot(index+1) }
 
-func (s slot) tag() uint32          { return uint32(s >> 33) }
-func (s slot) direction() Direction { return Direction(s >> 32 & 1) }
-func (s slot) index() uint32        { return uint32(s) - 1 }
+func (s slot) direction() Direction { return Direction(s >> 31) }
+func (s slot) index() uint32        { return uint32(s&^slotReply) - 1 }
 
-// bucket is one cache line of the index. Slots are read without a lock and written under
-// the shard's.
+// bucket is one cache line of the index. Its words are read without a lock and written
+// under the shard's. A tag stays behind when its slot is cleared.
+//
+//	0                       8           12         16                                     64
+//	+-----------------------+-----------+----------+--------------------------------------+
+//	| tags of slots 0 to 7  | 8 to 11   | overflow | slots                                |
+//	+-----------------------+-----------+----------+--------------------------------------+
 type bucket struct {
-	slots [bucketSlots]atomic.Uint64
-	// overflow counts the tuples that belong here or before and lie behind: zero ends a
-	// search, so a miss costs one line.
-	overflow atomic.Uint64
+	tags atomic.Uint64 // slot i in bits 8i
+	// more: the tags of slots 8 to 11 below, and above them how many tuples belong here or
+	// before and lie behind: zero ends a search, so a miss costs one line.
+	more  atomic.Uint64
+	slots [bucketSlots]atomic.Uint32
 }
+
+// Every byte of a word.
+const (
+	bytesOne  = 0x0101010101010101
+	bytesHigh = 0x8080808080808080
+)
+
+// sameBytes marks in the high bit of each byte of a word that it equals the tag. Above a
+// byte that does, one that differs by one may be marked too: who looks finds out.
+func sameBytes(word uint64, tag uint8) uint64 {
+	x := word ^ bytesOne*uint64(tag)
+	return (x - bytesOne) &^ x & bytesHigh
+}
+
+// overflow returns how many tuples that belong here or before lie behind.
+func (b *bucket) overflow() uint32 { return uint32(b.more.Load() >> 32) }
+
+// candidate returns the first slot with the tag, or zero.
+func (b *bucket) candidate(tag uint8) slot {
+	for m := sameBytes(b.tags.Load(), tag); m != 0; m &= m - 1 {
+		if s := b.slots[bits.TrailingZeros64(m)>>3].Load(); s != 0 {
+			return slot(s)
+		}
+	}
+	for m := sameBytes(b.more.Load(), tag) & 0xffffffff; m != 0; m &= m - 1 {
+		if s := b.slots[8+bits.TrailingZeros64(m)>>3&3].Load(); s != 0 {
+			return slot(s)
+		}
+	}
+	return 0
+}
+
+// write puts a slot and its tag into place i. The caller holds the shard. The slot
+// comes last: a tag alone names nothing.
+func (b *bucket) write(i int, tag uint8, s slot) {
+	word, shift := &b.tags, uint(8*i)
+	if i >= 8 {
+		word, shift = &b.more, uint(8*(i-8))
+	}
+	if w := word.Load(); uint8(w>>shift) != tag {
+		word.Store(w&^(0xff<<shift) | uint64(tag)<<shift)
+	}
+	b.slots[i].Store(uint32(s))
+}
+
+// free returns an empty place, or -1. The caller holds the shard.
+func (b *bucket) free() int {
+	for i := range b.slots {
+		if b.slots[i].Load() == 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// count adds to the number of tuples that lie behind. The caller holds the shard.
+func (b *bucket) count(n int64) { b.more.Store(b.more.Load() + uint64(n)<<32) }
 
 // shard is a lock and what it guards of one part of the index; the entries whose original
 // tuple has its home here are guarded by it too.
@@ -76,10 +133,10 @@ type shard struct {
 //
 //	level 0      level 1            level 2
 //	+-+-+--..-+  +---+---+--..---+  +-----+-----+--..-----+
-//	|0|1| 1023|  | 0 | 1 |  1023 |  |  0  |  1  |   1023  |
+//	|0|1| 2047|  | 0 | 1 |  2047 |  |  0  |  1  |   2047  |
 //	+-+-+--..-+  +---+---+--..---+  +-----+-----+--..-----+
 //
-// Bucket b of shard s at level k: 1024*(2^k - 1) + s*2^k + b.
+// Bucket b of shard s at level k: 2048*(2^k - 1) + s*2^k + b.
 
 // levelStart returns the number of the first bucket of a level.
 func levelStart(level uint32) uint64 { return shardsCount * (1<<level - 1) }
@@ -95,57 +152,66 @@ func levelsFor(capacity uint32) uint32 {
 	return level
 }
 
-// split cuts a hash into shard and tag.
-func split(hash uint64) (s, tag uint32) {
-	return uint32(hash >> (64 - shardBits)), uint32(hash) & tagMask
-}
+// shardOf and tagOf return two parts of a hash; the third is its low bits.
+func shardOf(hash uint64) uint32 { return uint32(hash >> (64 - shardBits)) }
+func tagOf(hash uint64) uint8    { return uint8(hash >> tagShift) }
 
 // firstBucket returns the bucket where the search for a hash begins.
 func (t *Table) firstBucket(hash uint64) uint64 {
-	s, tag := split(hash)
+	s := shardOf(hash)
 	level := t.levels[s].Load()
-	return levelStart(level) + uint64(s)<<level + uint64(tag&(1<<level-1))
+	return levelStart(level) + uint64(s)<<level + hash&(1<<level-1)
 }
 
 // A cursor walks the slots that carry one tag. It is right without a lock in this sense:
 // it may miss a slot that is being written or moved, and what it finds must be verified.
 type cursor struct {
-	tag   uint32
-	mask  uint32 // buckets of the shard - 1
-	step  uint32 // buckets visited
-	at    uint32 // slot within the bucket
-	start uint64 // number of the shard's first bucket
+	marks [2]uint64 // of the bucket: slots with the tag that were not looked at yet
+	first uint32    // bucket within the shard
+	mask  uint32    // buckets of the shard - 1
+	step  uint32    // buckets visited
+	at    uint32    // slot within the bucket that next returned
+	start uint64    // number of the shard's first bucket
+	tag   uint8
 }
 
 // search starts a walk for a hash.
 func (t *Table) search(hash uint64) cursor {
-	s, tag := split(hash)
+	s := shardOf(hash)
 	level := t.levels[s].Load()
-	return cursor{tag: tag, mask: 1<<level - 1, start: levelStart(level) + uint64(s)<<level}
+	c := cursor{tag: tagOf(hash), first: uint32(hash), mask: 1<<level - 1, start: levelStart(level) + uint64(s)<<level}
+	c.enter(c.bucket(t))
+	return c
 }
 
 // bucket returns the one that the walk is in.
 func (c *cursor) bucket(t *Table) *bucket {
-	return &t.index.all[c.start+uint64((c.tag+c.step)&c.mask)]
+	return &t.index.all[c.start+uint64((c.first+c.step)&c.mask)]
+}
+
+// enter marks a bucket's slots with the tag.
+func (c *cursor) enter(b *bucket) {
+	c.marks = [2]uint64{sameBytes(b.tags.Load(), c.tag), sameBytes(b.more.Load(), c.tag) & 0xffffffff}
 }
 
 // next returns the next slot with the tag, or zero.
 func (c *cursor) next(t *Table) slot {
-	want := slotOf(c.tag, Original, 0) &^ slotIndex
 	for {
 		b := c.bucket(t)
-		for c.at < bucketSlots {
-			s := slot(b.slots[c.at].Load())
-			c.at++
-			if (s^want)>>33 == 0 && s&slotIndex != 0 {
-				return s
+		for half := range uint32(2) {
+			for c.marks[half] != 0 {
+				c.at = half<<3 + uint32(bits.TrailingZeros64(c.marks[half])>>3)
+				c.marks[half] &= c.marks[half] - 1
+				if s := slot(b.slots[c.at].Load()); s != 0 {
+					return s
+				}
 			}
 		}
-		if b.overflow.Load() == 0 || c.step == c.mask {
+		if b.overflow() == 0 || c.step == c.mask {
 			return 0
 		}
 		c.step++
-		c.at = 0
+		c.enter(c.bucket(t))
 	}
 }
 
@@ -153,9 +219,13 @@ func (c *cursor) next(t *Table) slot {
 // slot names an entry whose tuples do not change, because they were written before the
 // slot was, and are released after it is cleared, both under this shard's lock.
 func (t *Table) findLocked(hash uint64, tuple *packet.Tuple) slot {
+	b := &t.index.all[t.firstBucket(hash)]
+	if b.candidate(tagOf(hash)) == 0 && b.overflow() == 0 {
+		return 0
+	}
 	walk := t.search(hash)
 	for s := walk.next(t); s != 0; s = walk.next(t) {
-		if sameTuple(&t.conns.all[s.index()].tuple[s.direction()], tuple) {
+		if t.hasTuple(&t.conns.all[s.index()], s.index(), s.direction(), tuple) {
 			return s
 		}
 	}
@@ -174,80 +244,77 @@ func (t *Table) roomLocked(s uint32, n uint32) bool {
 
 // placeLocked publishes a slot. The caller has made room.
 func (t *Table) placeLocked(hash uint64, dir Direction, index uint32) {
-	s, tag := split(hash)
-	t.put(t.search(hash), slotOf(tag, dir, index))
+	s := shardOf(hash)
+	level := t.levels[s].Load()
+	t.put(t.index.all[levelStart(level)+uint64(s)<<level:][:1<<level], hash, slotOf(dir, index))
 	t.shards[s].slots++
 }
 
-// put writes a slot into the first free place of its walk.
-func (t *Table) put(walk cursor, v slot) {
-	for {
-		b := walk.bucket(t)
-		for i := range b.slots {
-			if b.slots[i].Load() == 0 {
-				b.slots[i].Store(uint64(v))
-				return
-			}
+// put writes a slot into the first free place of its walk through the buckets of a shard.
+func (t *Table) put(buckets []bucket, hash uint64, v slot) {
+	mask := uint64(len(buckets) - 1)
+	for step := uint64(0); step <= mask; step++ {
+		b := &buckets[(hash+step)&mask]
+		if i := b.free(); i >= 0 {
+			b.write(i, tagOf(hash), v)
+			return
 		}
-		b.overflow.Store(b.overflow.Load() + 1)
-		if walk.step == walk.mask {
-			panic("conntrack: a shard without room was written")
-		}
-		walk.step++
+		b.count(1)
 	}
+	panic("conntrack: a shard without room was written")
 }
 
 // clearLocked removes the slot of one direction of an entry.
 func (t *Table) clearLocked(hash uint64, dir Direction, index uint32) {
-	s, tag := split(hash)
-	want := slotOf(tag, dir, index)
+	want := slotOf(dir, index)
 	walk := t.search(hash)
 	for found := walk.next(t); found != want; found = walk.next(t) {
 		if found == 0 {
 			panic("conntrack: an entry without its slot")
 		}
 	}
-	walk.bucket(t).slots[walk.at-1].Store(0)
+	walk.bucket(t).slots[walk.at].Store(0)
 	for walk.step > 0 { // those before it lose one that lies behind
 		walk.step--
-		b := walk.bucket(t)
-		b.overflow.Store(b.overflow.Load() - 1)
+		walk.bucket(t).count(-1)
 	}
-	t.shards[s].slots--
+	t.shards[shardOf(hash)].slots--
 }
 
-// growLocked doubles a shard (BenchmarkGrow). Old bucket b goes to the new buckets b and
-// b + 2^level, so this is one pass over old and new memory.
+// growBatch is how many buckets are moved at a time: their entries, whose tuples must be
+// hashed anew, are touched first, so that the cache misses overlap.
+const growBatch = 16
+
+// growLocked doubles a shard (BenchmarkGrow). It holds the shard's lock, so every entry
+// that a slot of it names stands still.
 func (t *Table) growLocked(s uint32) {
 	level := t.levels[s].Load()
 	from := levelStart(level) + uint64(s)<<level
 	to := levelStart(level+1) + uint64(s)<<(level+1)
 	old, fresh := t.index.all[from:from+1<<level], t.index.all[to:to+2<<level]
-	for i := range old {
-		for j := range old[i].slots {
-			if v := slot(old[i].slots[j].Load()); v != 0 {
-				putFresh(fresh, v)
+	for at := 0; at < len(old); at += growBatch {
+		batch := old[at:min(at+growBatch, len(old))]
+		for i := range batch {
+			for j := range batch[i].slots {
+				if v := slot(batch[i].slots[j].Load()); v != 0 {
+					t.conns.all[v.index()].link.Load()
+				}
+			}
+		}
+		for i := range batch {
+			for j := range batch[i].slots {
+				v := slot(batch[i].slots[j].Load())
+				if v == 0 {
+					continue
+				}
+				tuple := t.tupleOf(&t.conns.all[v.index()], v.index(), v.direction())
+				t.put(fresh, t.secret.hash(&tuple), v)
 			}
 		}
 	}
 	t.levels[s].Store(level + 1)
 	if t.left[level].Add(1) == shardsCount {
 		t.deserted.Store(levelStart(level + 1)) // the levels empty in order, as each shard does
-	}
-}
-
-// putFresh is put for the buckets of a shard's next level, which nobody else sees yet.
-func putFresh(fresh []bucket, v slot) {
-	mask := uint32(len(fresh) - 1)
-	for at := v.tag() & mask; ; at = (at + 1) & mask {
-		words := fresh[at].plain()
-		for i := range bucketSlots {
-			if words[i] == 0 {
-				words[i] = uint64(v)
-				return
-			}
-		}
-		words[bucketSlots]++
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	SeenScale                     // its SYN offered window scaling
 	SeenSACK                      // its SYN permitted selective acknowledgement
 
+	seenStateBits = 5 // those that the name of the state follows from
+
 	seenKnown = SeenSYN | SeenSYNAcked | SeenFIN | SeenFINAcked | SeenRST | SeenScale | SeenSACK
 )
 
@@ -62,11 +64,8 @@ type State struct {
 	Reply       packet.Tuple
 	Flags       Flags
 	Dir         [2]DirState // TCP only, otherwise zero
-	Rule        uint32
-	Ingress     packet.PortID
-	Egress      packet.PortID
-	Sync        SyncMode
-	Idle        uint32 // ms since the last packet, when exported
+	Class
+	Idle uint32 // ms since the last packet, when exported
 }
 
 // Merge makes s the join of s and o, which must be states of one connection, that is
@@ -88,10 +87,10 @@ func (s *State) Merge(o *State) {
 		s.Dir[d].merge(&o.Dir[d])
 	}
 	s.Idle = min(s.Idle, o.Idle)
-	// One incarnation has one rule, one pair of ports and one mode, given at its birth.
-	s.Rule = max(s.Rule, o.Rule)
-	s.Ingress, s.Egress = max(s.Ingress, o.Ingress), max(s.Egress, o.Egress)
-	s.Sync = max(s.Sync, o.Sync)
+	// One incarnation has one class, given at its birth: any order that is total will do.
+	if o.Class.key() > s.Class.key() {
+		s.Class = o.Class
+	}
 }
 
 // merge joins two states of one direction. An End known from a FIN is exact and beats
@@ -127,7 +126,7 @@ func cellOf(a, b uint32) uint8 {
 // slack returns how far edges of a direction may be from the wire because they were
 // imported: two cells, or nothing.
 func (c *Conn) slack(d Direction) uint32 {
-	if !c.ahead.has(d) {
+	if !c.marks.ahead(d) {
 		return 0
 	}
 	return 2 << cellOf(c.edge[Original].maxWin, c.edge[Reply].maxWin)
@@ -151,7 +150,7 @@ type shape struct {
 	end            [2]uint64
 	maxAck, maxWin [2]uint32
 	sets           [2]Seen
-	ahead          directions
+	marks          marks
 	flags          Flags
 }
 
@@ -159,24 +158,36 @@ type shape struct {
 func (c *Conn) shape() shape {
 	o, r := &c.edge[Original], &c.edge[Reply]
 	return shape{
-		end: [2]uint64{o.end, r.end}, maxAck: [2]uint32{o.maxAck, r.maxAck}, maxWin: [2]uint32{o.maxWin, r.maxWin},
-		sets: c.sets, ahead: c.ahead, flags: c.flags,
+		end: [2]uint64{o.position(), r.position()}, maxAck: [2]uint32{o.maxAck, r.maxAck}, maxWin: [2]uint32{o.maxWin, r.maxWin},
+		sets: c.sets, marks: c.marks & exportedMarks, flags: c.flags,
 	}
 }
 
-// same reports whether two shapes are equal.
-func (s *shape) same(o *shape) bool {
-	return s.end == o.end && s.maxAck == o.maxAck && s.maxWin == o.maxWin &&
-		s.sets == o.sets && s.ahead == o.ahead && s.flags == o.flags
-}
+// exportedMarks are the marks that the exported form depends on.
+const exportedMarks = markAhead<<Original | markAhead<<Reply
 
-// due reports whether a packet that changed an entry from one shape to another changed
-// its exported form.
-func due(from, to *shape) bool {
-	if from.same(to) {
+// due reports whether a packet, before which the entry had the shape from, changed its
+// exported form. The caller holds the home lock.
+func (c *Conn) due(from *shape) bool {
+	o, r := &c.edge[Original], &c.edge[Reply]
+	end := [2]uint64{o.position(), r.position()}
+	if from.sets != c.sets || from.flags != c.flags || from.marks != c.marks&exportedMarks {
+		return true // some edge, or a flag itself
+	}
+	if from.end == end && from.maxAck[0] == o.maxAck && from.maxAck[1] == r.maxAck &&
+		from.maxWin[0] == o.maxWin && from.maxWin[1] == r.maxWin {
 		return false // most packets that carry no data
 	}
-	return from.flags != to.flags || from.dirs() != to.dirs()
+	if from.marks == 0 && rounds(&c.sets, Original) && rounds(&c.sets, Reply) &&
+		exportedWindow(from.maxWin[0]) == exportedWindow(o.maxWin) && exportedWindow(from.maxWin[1]) == exportedWindow(r.maxWin) {
+		// The common case, established: everything lies on a grid that has not moved.
+		cell := cellOf(o.maxWin, r.maxWin)
+		return (from.end[0]^end[0])>>cell|(from.end[1]^end[1])>>cell|
+			(unwrap(from.end[1], from.maxAck[0])^unwrap(end[1], o.maxAck))>>cell|
+			(unwrap(from.end[0], from.maxAck[1])^unwrap(end[0], r.maxAck))>>cell != 0
+	}
+	to := c.shape()
+	return from.dirs() != to.dirs()
 }
 
 // dirs returns the exported form of both directions, but for the scale.
@@ -197,7 +208,7 @@ func (s *shape) dirs() (dirs [2]DirState) {
 		}
 		dir.MaxWin = exportedWindow(s.maxWin[d])
 		dir.End = s.end[d]
-		if !s.ahead.has(d) && rounds(&s.sets, d) {
+		if !s.marks.ahead(d) && rounds(&s.sets, d) {
 			dir.End = (dir.End>>cell + 2) << cell
 		}
 		// The peer never allowed more than its window beyond what was sent.
@@ -215,15 +226,26 @@ func exportedWindow(w uint32) uint32 {
 }
 
 // export fills s with the exported form of an entry. The caller holds the home lock.
-func (c *Conn) export(s *State, index uint32, ms uint32) {
-	*s = State{
-		Index: index, Incarnation: c.incarnation, Original: c.tuple[Original], Reply: c.tuple[Reply],
-		Flags: c.flags, Rule: c.rule, Ingress: c.port[Original], Egress: c.port[Reply], Sync: c.sync,
-		Idle: c.idle(ms),
+func (t *Table) export(c *Conn, index uint32, ms uint32, s *State) {
+	s.Original, s.Reply = t.tupleOf(c, index, Original), t.tupleOf(c, index, Reply)
+	s.Class = t.classOf(c)
+	c.exportTo(s, index, ms)
+}
+
+// exportNew is export for an entry that was just made from a proposal.
+func (t *Table) exportNew(c *Conn, index uint32, pr *Proposal, s *State) {
+	s.Original, s.Reply, s.Class = pr.Original, pr.Reply, pr.Class
+	c.exportTo(s, index, c.seen)
+}
+
+// exportTo fills in what the entry itself holds.
+func (c *Conn) exportTo(s *State, index uint32, ms uint32) {
+	s.Index, s.Incarnation, s.Flags, s.Idle = index, c.incarnation, c.flags, c.idle(ms)
+	if c.proto != packet.TCP {
+		s.Dir = [2]DirState{}
+		return
 	}
-	if c.proto() == packet.TCP {
-		now := c.shape()
-		s.Dir = now.dirs()
-		s.Dir[Original].Scale, s.Dir[Reply].Scale = c.scale[Original], c.scale[Reply]
-	}
+	now := c.shape()
+	s.Dir = now.dirs()
+	s.Dir[Original].Scale, s.Dir[Reply].Scale = c.scale.of(Original), c.scale.of(Reply)
 }

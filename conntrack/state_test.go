@@ -16,11 +16,15 @@ func anyState(t *rapid.T, name string) State {
 		Incarnation: Incarnation(rapid.Uint64Range(1, 3).Draw(t, name+" incarnation")),
 		Original:    tuple(packet.TCP, "10.0.0.2", 40000, "198.51.100.7", 80),
 		Flags:       Flags(rapid.Uint16Range(0, uint16(flagsKnown)).Draw(t, name+" flags")),
-		Rule:        rapid.Uint32Range(0, 2).Draw(t, name+" rule"),
-		Ingress:     packet.PortID(rapid.Uint8Range(0, 2).Draw(t, name+" ingress")),
-		Egress:      packet.PortID(rapid.Uint8Range(0, 2).Draw(t, name+" egress")),
-		Sync:        SyncMode(rapid.Uint8Range(0, 2).Draw(t, name+" sync")),
-		Idle:        rapid.Uint32Range(0, 3).Draw(t, name+" idle"),
+		Class: Class{
+			Rule:    rapid.Uint32Range(0, 2).Draw(t, name+" rule"),
+			Ingress: packet.PortID(rapid.Uint8Range(0, 2).Draw(t, name+" ingress")),
+			Egress:  packet.PortID(rapid.Uint8Range(0, 2).Draw(t, name+" egress")),
+			Gateway: rapid.Uint8Range(0, 2).Draw(t, name+" gateway"),
+			Mode:    Mode(rapid.Uint8Range(0, 2).Draw(t, name+" mode")),
+			Sync:    SyncMode(rapid.Uint8Range(0, 2).Draw(t, name+" sync")),
+		},
+		Idle: rapid.Uint32Range(0, 3).Draw(t, name+" idle"),
 	}
 	// One incarnation has one reply tuple.
 	s.Reply = tuple(packet.TCP, "198.51.100.7", 80, "203.0.113.2", 50000+uint16(s.Incarnation))
@@ -147,7 +151,7 @@ func TestUpdateDue(t *testing.T) {
 			updates++
 			exported = tr.result.State
 		}
-		wire := tr.table.conns.all[tr.result.Index].edge[Reply].end
+		wire := tr.table.conns.all[tr.result.Index].edge[Reply].position()
 		if ahead := int64(exported.Dir[Reply].End - wire); ahead < 1<<20 || ahead > 2<<20 {
 			t.Fatalf("End is exported %d ahead", ahead)
 		}

@@ -1,5 +1,7 @@
 package conntrack
 
+import "holdfast/dataplane/packet"
+
 // EndReason says why a connection ended.
 type EndReason uint8
 
@@ -9,11 +11,12 @@ const (
 	EndExpired            // idle for longer than its timer allows
 	EndReplaced           // a greater incarnation holds one of its tuples
 	EndKilled             // somebody asked for it
+	EndEvicted            // it had to make room in a full table
 )
 
 // String returns the word that `watch` prints.
 func (e EndReason) String() string {
-	return [...]string{"unset", "expired", "replaced", "killed"}[min(e, EndKilled)]
+	return [...]string{"unset", "expired", "replaced", "killed", "evicted"}[min(e, EndEvicted)]
 }
 
 // Ended is a connection that the table has removed.
@@ -39,7 +42,8 @@ func (t *Table) remove(index uint32, incarnation Incarnation, now int64, s *Stat
 	if !live {
 		return false
 	}
-	same, tuples := c.incarnation == incarnation, c.tuple
+	same := c.incarnation == incarnation
+	tuples := [2]packet.Tuple{t.tupleOf(c, index, Original), t.tupleOf(c, index, Reply)}
 	t.unlock(home)
 	if !same {
 		return false
@@ -47,21 +51,23 @@ func (t *Table) remove(index uint32, incarnation Incarnation, now int64, s *Stat
 	// Both shards must be taken in order, so the first lock is given up in between: the
 	// incarnation tells whether the entry is still the same.
 	original, reply := t.secret.hash(&tuples[Original]), t.secret.hash(&tuples[Reply])
-	b, _ := split(reply)
+	b := shardOf(reply)
 	t.lockTwo(home, b)
 	if c.link.Load() != linkLive|home || c.incarnation != incarnation || still != nil && !still(c) {
 		t.unlockTwo(home, b)
 		return false
 	}
-	c.export(s, index, milliseconds(now))
+	t.export(c, index, milliseconds(now), s)
 	t.unlinkLocked(c, index, original, reply)
+	class, dead := c.class, t.dead(c)
 	t.unlockTwo(home, b)
+	t.leaveClass(class, dead)
 	t.give(index)
 	return true
 }
 
 // Sweep looks at count entries of the dense array from the index from on, and removes
-// those that have been idle for longer than grace allows. It fills ended and stops early
+// those that have been idle for longer than grace allows, and those that a kill has ended. It fills ended and stops early
 // where that is full, so no removal goes unreported. It returns where to go on, zero
 // after the last, and how many it removed. Workers sweep ranges of their own choice; two
 // in one range do no harm.
@@ -70,6 +76,10 @@ func (t *Table) Sweep(from, count uint32, now int64, grace Grace, ended []Ended)
 	if from >= high {
 		from = 0
 	}
+	if from == 0 && t.regimes.adapts() {
+		t.regimes.press(t.Len(), t.Capacity())
+	}
+	judge := t.regimes.at(now, grace)
 	end := from + min(count, high-from)
 	for i := from; i < end; i++ {
 		if n == len(ended) {
@@ -80,14 +90,14 @@ func (t *Table) Sweep(from, count uint32, now int64, grace Grace, ended []Ended)
 		if !live {
 			continue
 		}
-		expired, incarnation := t.expired(c, ms, grace), c.incarnation
+		why, incarnation := t.over(c, ms, &judge), c.incarnation
 		t.unlock(home)
-		if !expired {
+		if why == EndUnset {
 			continue
 		}
-		still := func(c *Conn) bool { return t.expired(c, ms, grace) }
+		still := func(c *Conn) bool { return t.over(c, ms, &judge) == why }
 		if t.remove(i, incarnation, now, &ended[n].State, still) {
-			ended[n].Why = EndExpired
+			ended[n].Why = why
 			n++
 		}
 	}
@@ -97,10 +107,13 @@ func (t *Table) Sweep(from, count uint32, now int64, grace Grace, ended []Ended)
 	return end, n
 }
 
-// expired reports whether an entry has been idle for too long. The caller holds its home.
-func (t *Table) expired(c *Conn, ms uint32, grace Grace) bool {
-	return c.idle(ms) > grace.apply(t.idleLimit(c))
+// over returns why an entry is to go, or EndUnset. The caller holds its home.
+func (t *Table) over(c *Conn, ms uint32, j *judge) EndReason {
+	switch {
+	case t.dead(c):
+		return EndKilled
+	case j.expired(t.keyOf(c).timeouts(), c.flags, c.timer(), c.idle(ms)):
+		return EndExpired
+	}
+	return EndUnset
 }
-
-// idleLimit returns how long an entry may be idle, in ms.
-func (t *Table) idleLimit(c *Conn) uint32 { return t.limits.idle[translated(c.flags)][c.timer] }

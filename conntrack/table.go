@@ -25,14 +25,18 @@ type Config struct {
 // any goroutine at any time; see the package comment for the locks.
 type Table struct {
 	conns    arena[Conn]
+	six      arena[six]         // beside conns: IPv6
+	twice    arena[packet.Addr] // beside conns: IPv6, both ends translated
 	index    arena[bucket]
-	limits   limits
+	classes  arena[class]
+	tallies  arena[tally]
+	regimes  regimes
 	secret   Secret
 	node     uint16
 	capacity uint32
 	levelMax uint32
 
-	// levels are the sizes of the shards: 4 KiB that every lookup reads, apart from what
+	// levels are the sizes of the shards: 8 KiB that every lookup reads, apart from what
 	// is written often.
 	levels [shardsCount]atomic.Uint32
 	shards [shardsCount]shard
@@ -43,6 +47,13 @@ type Table struct {
 
 	ready      uint64 // entries below it have memory; Prefault's own
 	readyLevel uint32 // levels up to it have memory; Prefault's own
+
+	kills     kills
+	classHigh atomic.Uint32 // classes at and above it were never entered
+
+	evictAt   atomic.Uint32 // where the next search for a victim begins
+	barren    atomic.Uint32 // entries looked at since the last victim
+	evictRest atomic.Int64  // ns: no search before
 
 	// What every insert writes, each on a line of its own.
 	_       [64]byte
@@ -64,33 +75,60 @@ func New(cfg Config) (*Table, error) {
 	if cfg.Timeouts == nil {
 		cfg.Timeouts = DefaultTimeouts()
 	}
-	limits, err := cfg.Timeouts.compile()
-	if err != nil {
-		return nil, err
-	}
 	if cfg.Secret == (Secret{}) {
 		cfg.Secret = newSecret()
 	}
 	t := &Table{
-		limits: limits, secret: cfg.Secret, node: cfg.Node,
+		secret: cfg.Secret, node: cfg.Node,
 		capacity: cfg.Capacity, levelMax: levelsFor(cfg.Capacity),
 	}
 	t.counter.Store(cfg.Counter)
-	if t.conns, err = reserve[Conn](uint64(cfg.Capacity)); err != nil {
-		return nil, fmt.Errorf("conntrack: the entries of %d connections: %w", cfg.Capacity, err)
+	if err := t.regimes.begin(cfg.Timeouts); err != nil {
+		return nil, err
 	}
-	if t.index, err = reserve[bucket](levelStart(t.levelMax + 1)); err != nil {
-		return nil, errors.Join(fmt.Errorf("conntrack: the index of %d connections: %w", cfg.Capacity, err), t.conns.release())
+	if err := t.reserve(); err != nil {
+		return nil, errors.Join(fmt.Errorf("conntrack: a table of %d connections: %w", cfg.Capacity, err), t.Close())
 	}
 	return t, nil
 }
 
+// reserve takes the address space of everything.
+func (t *Table) reserve() (err error) {
+	count := uint64(t.capacity)
+	if t.conns, err = reserve[Conn](count); err != nil {
+		return err
+	}
+	if t.six, err = reserve[six](count); err != nil {
+		return err
+	}
+	if t.twice, err = reserve[packet.Addr](count); err != nil {
+		return err
+	}
+	if t.index, err = reserve[bucket](levelStart(t.levelMax + 1)); err != nil {
+		return err
+	}
+	if t.classes, err = reserve[class](classesMax); err != nil {
+		return err
+	}
+	t.tallies, err = reserve[tally](classesMax)
+	return err
+}
+
 // Close gives the memory back. No other method may be called from its start on.
 func (t *Table) Close() error {
-	if err := errors.Join(t.conns.release(), t.index.release()); err != nil {
+	if err := errors.Join(t.conns.release(), t.six.release(), t.twice.release(), t.index.release(),
+		t.classes.release(), t.tallies.release()); err != nil {
 		return fmt.Errorf("conntrack: unmapping the table: %w", err)
 	}
 	return nil
+}
+
+// SetTimeouts puts other timeouts in force from now on, CLOCK_BOOTTIME in ns: sets[0] is
+// the default, the others those that Class.Timeouts numbers, at most TimeoutSetsMax in all.
+// A connection that no packet has refreshed since keeps the longest limit that has held
+// since its last refresh (E10); see regimes. Nothing changes where it returns an error.
+func (t *Table) SetTimeouts(sets []*Timeouts, a Adaptive, now int64) error {
+	return t.regimes.change(sets, a, now)
 }
 
 // Capacity returns how many connections the table can hold.
@@ -242,8 +280,9 @@ const lookupBatch = 64
 // stages over up to 64 keys, so that the cache misses of a stage overlap: all hashes,
 // then the bucket of each, then the entry of each. A key that is not KindIP is not found.
 //
-// It takes no lock and verifies nothing: another tuple with the same 31 bits of hash may
-// be found, and one that is just being moved may not. Track, and Insert, find out.
+// It takes no lock and verifies nothing: another tuple with the same tag may be found,
+// one time in a hundred, and one that is just being moved may not. Track, and Insert, find
+// out.
 func (t *Table) Lookup(keys []packet.Parsed, hits []Hit) {
 	for len(keys) > lookupBatch {
 		t.lookup(keys[:lookupBatch], hits)
@@ -260,25 +299,34 @@ func (t *Table) lookup(keys []packet.Parsed, hits []Hit) {
 	for i := range keys {         // 1. hash
 		hits[i] = Hit{}
 		if keys[i].Kind == packet.KindIP {
-			hits[i].Hash = t.secret.hash(&keys[i].Tuple)
-			where[i] = t.firstBucket(hits[i].Hash)
+			h := t.secret.hash(&keys[i].Tuple)
+			hits[i].Hash = h
+			where[i] = t.firstBucket(h)
 		}
 	}
 	for _, b := range where[:len(keys)] { // 2. touch the buckets
-		t.index.all[b].overflow.Load()
+		t.index.all[b].tags.Load()
 	}
 	for i := range keys { // 3. read the buckets
+		b := &t.index.all[where[i]]
 		where[i] = 0
 		if keys[i].Kind != packet.KindIP {
 			continue
 		}
-		walk := t.search(hits[i].Hash)
-		if s := walk.next(t); s != 0 {
+		s := b.candidate(tagOf(hits[i].Hash))
+		if s == 0 && b.overflow() != 0 {
+			walk := t.search(hits[i].Hash)
+			s = walk.next(t)
+		}
+		if s != 0 {
 			hits[i].Index, hits[i].Found, hits[i].Direction = s.index(), true, s.direction()
 			where[i] = uint64(s.index())
 		}
 	}
-	for _, c := range where[:len(keys)] { // 4. touch the entries
+	for i, c := range where[:len(keys)] { // 4. touch the entries
 		touch(&t.conns.all[c])
+		if keys[i].Version == 6 {
+			touchSix(&t.six.all[c])
+		}
 	}
 }

@@ -47,8 +47,22 @@ func (s TCPState) String() string {
 	return fmt.Sprintf("STATE_%d", uint8(s))
 }
 
+// states is stateOf ready for the path: by the five elements of each set that matter.
+var states = func() (all [1 << (2 * seenStateBits)]TCPState) {
+	for i := range all {
+		all[i] = nameState(Seen(i>>seenStateBits), Seen(i&(1<<seenStateBits-1)))
+	}
+	return all
+}()
+
 // stateOf names the state that two sets amount to.
 func stateOf(original, reply Seen) TCPState {
+	const mask = 1<<seenStateBits - 1
+	return states[int(original&mask)<<seenStateBits|int(reply&mask)]
+}
+
+// nameState is stateOf, worked out.
+func nameState(original, reply Seen) TCPState {
 	both, either := original&reply, original|reply
 	switch {
 	case either&SeenRST != 0:
@@ -191,28 +205,27 @@ func dropped(r drop.Reason) verdict { return verdict{reason: r} }
 
 // trackTCP judges a segment of a connection and notes what it did. The caller holds the
 // home lock.
-func (c *Conn) trackTCP(p *packet.Parsed, dir Direction) verdict {
-	v := c.step(p, dir)
+func (c *Conn) trackTCP(p *packet.Parsed, dir Direction, mode Mode) verdict {
+	v := c.step(p, dir, c.tcp(), mode)
 	if v.effect != effectTrack && v.effect != effectReopen {
 		return v
 	}
 	if dir == Reply {
 		c.flags |= Replied
 	}
-	c.state = stateOf(c.sets[Original], c.sets[Reply])
-	if c.state == Established {
+	if c.tcp() == Established {
 		c.flags |= Assured
-	}
-	if c.state != Established || kindOf(p.TCPFlags) != kindRST { // else resetChecked has set it
-		c.timer = c.timerTCP(p)
+		if p.TCPFlags&packet.FlagRST == 0 { // else resetChecked has set it
+			c.setWait(c.waitFor(p))
+		}
 	}
 	return v
 }
 
 // step does what the table says.
-func (c *Conn) step(p *packet.Parsed, dir Direction) verdict {
+func (c *Conn) step(p *packet.Parsed, dir Direction, state TCPState, _ Mode) verdict {
 	k := kindOf(p.TCPFlags)
-	switch tcpTable[dir&1][k][c.state] {
+	switch tcpTable[dir&1][k][state] {
 	case tr:
 		if v := c.handshake(p, dir); v.effect != effectTrack {
 			return v
@@ -227,8 +240,8 @@ func (c *Conn) step(p *packet.Parsed, dir Direction) verdict {
 	case rs:
 		return c.synAgain(p)
 	case am:
-		if c.state != SynRecv || p.Seq+p.SegmentLen() != uint32(c.edge[Original].end) {
-			c.remember(p)
+		if state != SynRecv || p.Seq+p.SegmentLen() != uint32(c.edge[Original].end) {
+			c.rememberSYN(p)
 		} // else the same SYN again: its SYN/ACK was lost behind us
 		return forward
 	case re:
@@ -242,7 +255,7 @@ func (c *Conn) step(p *packet.Parsed, dir Direction) verdict {
 	case sa:
 		return c.synAck(p, dir)
 	case ch:
-		c.memo = memo{kind: memoChallenge, pos: p.Ack}
+		c.remember(memo{kind: memoChallenge, pos: p.Ack})
 		return forward
 	case ab:
 		return c.resetAborts(p)
@@ -263,32 +276,29 @@ func (c *Conn) note(p *packet.Parsed, dir Direction) {
 	c.sets[peer] |= SeenSYNAcked
 	if p.TCPFlags&packet.FlagFIN != 0 {
 		c.sets[dir] |= SeenFIN
-		if c.ahead.has(dir) { // nothing comes after it: now the edge is known
+		if c.marks.ahead(dir) { // nothing comes after it: now the edge is known
 			e := &c.edge[dir]
-			e.end = unwrap(e.end, p.Seq+p.SegmentLen())
-			c.ahead = c.ahead.without(dir)
+			e.setPosition(unwrap(e.position(), p.Seq+p.SegmentLen()))
+			c.clearAhead(dir)
 		}
 	}
 	if c.sets[peer]&SeenFIN != 0 && !after(uint32(c.edge[peer].end), p.Ack) {
 		c.sets[peer] |= SeenFINAcked
 	}
 	if dir == Original {
-		c.memo.kind = memoNone // whoever sent that SYN, the connection lives on
+		c.memoIs = 0 // whoever sent that SYN, the connection lives on
 	}
 }
 
-// timerTCP returns the timer after an accepted segment.
-func (c *Conn) timerTCP(p *packet.Parsed) Timer {
-	if c.state != Established {
-		return timerOf[c.state]
-	}
+// waitFor returns what an established connection waits for after an accepted segment.
+func (c *Conn) waitFor(p *packet.Parsed) wait {
 	if p.Window == 0 {
-		return TimerZeroWindow
+		return waitWindow
 	}
 	for d := Original; d <= Reply; d++ {
-		if !c.ahead.has(d) && after(uint32(c.edge[d].end), c.edge[d^1].maxAck) {
-			return TimerUnacknowledged
+		if !c.marks.ahead(d) && after(uint32(c.edge[d].end), c.edge[d^1].maxAck) {
+			return waitAck
 		}
 	}
-	return TimerEstablished
+	return waitNothing
 }

@@ -34,32 +34,38 @@ const (
 	timersCount
 )
 
-// timerTable is the one place where timeouts come from. Plain connections get what Linux
-// gives (6.18, net/netfilter/nf_conntrack_proto_*.c); translated ones the floors of the
-// RFCs, since there a forgotten connection loses its port to a stranger.
+// transitory is the floor of everything in TCP but established: RFC 5382 REQ-5 for what
+// opens and closes, RFC 7857 section 2.2 for what a reset has ended (D7).
+const transitory = 240 * time.Second
+
+// timerTable is the normal table: the one place that timeouts come from, of which every
+// Profile is a function. Plain connections get what Linux gives (6.18,
+// net/netfilter/nf_conntrack_proto_*.c). For translated ones RFCs set floors, since there
+// a forgotten connection loses its port to a stranger; they get the floor where it is
+// longer, or what the RFC recommends.
 var timerTable = [timersCount]struct {
-	name              string
-	plain, translated time.Duration
-	floor             string // where the translated value comes from
+	name                     string
+	plain, translated, floor time.Duration
+	source                   string // of the floor
 }{
-	TimerNone:           {"none", 0, 0, ""},
-	TimerSynSent:        {"tcp-syn-sent", 120 * time.Second, 240 * time.Second, "RFC 5382 REQ-5, transitory"},
-	TimerSynRecv:        {"tcp-syn-recv", 60 * time.Second, 240 * time.Second, "RFC 5382 REQ-5, transitory"},
-	TimerEstablished:    {"tcp-established", 432000 * time.Second, 7440 * time.Second, "RFC 5382 REQ-5, established"},
-	TimerFinWait:        {"tcp-fin-wait", 120 * time.Second, 240 * time.Second, "RFC 5382 REQ-5, transitory"},
-	TimerCloseWait:      {"tcp-close-wait", 60 * time.Second, 240 * time.Second, "RFC 5382 REQ-5, transitory"},
-	TimerLastAck:        {"tcp-last-ack", 30 * time.Second, 240 * time.Second, "RFC 5382 REQ-5, transitory"},
-	TimerTimeWait:       {"tcp-time-wait", 120 * time.Second, 240 * time.Second, "RFC 5382 REQ-5, transitory"},
-	TimerClose:          {"tcp-close", 10 * time.Second, 240 * time.Second, "RFC 7857 section 2.2: about 4 minutes after a reset (D7)"},
-	TimerUnacknowledged: {"tcp-unacknowledged", 300 * time.Second, 300 * time.Second, "Linux, above the transitory floor"},
-	TimerZeroWindow:     {"tcp-zero-window", 300 * time.Second, 300 * time.Second, "Linux, above the transitory floor"},
-	TimerResetInexact:   {"tcp-reset-inexact", 10 * time.Second, 240 * time.Second, "as tcp-close"},
-	TimerUDP:            {"udp", 30 * time.Second, 120 * time.Second, "RFC 4787 REQ-5, at least"},
-	TimerUDPStream:      {"udp-stream", 120 * time.Second, 300 * time.Second, "RFC 4787 REQ-5, recommended"},
-	TimerICMP:           {"icmp", 30 * time.Second, 60 * time.Second, "RFC 5508 REQ-2"},
-	TimerGRE:            {"gre", 30 * time.Second, 120 * time.Second, "as udp"},
-	TimerGREStream:      {"gre-stream", 180 * time.Second, 300 * time.Second, "as udp-stream"},
-	TimerGeneric:        {"generic", 600 * time.Second, 600 * time.Second, "Linux; no RFC"},
+	TimerNone:           {"none", 0, 0, 0, ""},
+	TimerSynSent:        {"tcp-syn-sent", 120 * time.Second, 240 * time.Second, transitory, "RFC 5382 REQ-5"},
+	TimerSynRecv:        {"tcp-syn-recv", 60 * time.Second, 240 * time.Second, transitory, "RFC 5382 REQ-5"},
+	TimerEstablished:    {"tcp-established", 432000 * time.Second, 7440 * time.Second, 7440 * time.Second, "RFC 5382 REQ-5"},
+	TimerFinWait:        {"tcp-fin-wait", 120 * time.Second, 240 * time.Second, transitory, "RFC 5382 REQ-5"},
+	TimerCloseWait:      {"tcp-close-wait", 60 * time.Second, 240 * time.Second, transitory, "RFC 5382 REQ-5"},
+	TimerLastAck:        {"tcp-last-ack", 30 * time.Second, 240 * time.Second, transitory, "RFC 5382 REQ-5"},
+	TimerTimeWait:       {"tcp-time-wait", 120 * time.Second, 240 * time.Second, transitory, "RFC 5382 REQ-5"},
+	TimerClose:          {"tcp-close", 10 * time.Second, 240 * time.Second, transitory, "RFC 7857 section 2.2"},
+	TimerUnacknowledged: {"tcp-unacknowledged", 300 * time.Second, 300 * time.Second, transitory, "RFC 5382 REQ-5"},
+	TimerZeroWindow:     {"tcp-zero-window", 300 * time.Second, 300 * time.Second, transitory, "RFC 5382 REQ-5"},
+	TimerResetInexact:   {"tcp-reset-inexact", 10 * time.Second, 240 * time.Second, transitory, "RFC 7857 section 2.2"},
+	TimerUDP:            {"udp", 30 * time.Second, 120 * time.Second, 120 * time.Second, "RFC 4787 REQ-5"},
+	TimerUDPStream:      {"udp-stream", 120 * time.Second, 300 * time.Second, 120 * time.Second, "RFC 4787 REQ-5"}, // which recommends 300 s
+	TimerICMP:           {"icmp", 30 * time.Second, 60 * time.Second, 60 * time.Second, "RFC 5508 REQ-2"},
+	TimerGRE:            {"gre", 30 * time.Second, 120 * time.Second, 0, ""}, // no RFC; as udp
+	TimerGREStream:      {"gre-stream", 180 * time.Second, 300 * time.Second, 0, ""},
+	TimerGeneric:        {"generic", 600 * time.Second, 600 * time.Second, 0, ""},
 }
 
 // String returns the name of the timer.
@@ -79,21 +85,34 @@ func Timers() []Timer {
 	return all
 }
 
+// ParseTimer returns the timer of a name that String gives.
+func ParseTimer(name string) (Timer, bool) {
+	for t := TimerNone + 1; t < timersCount; t++ {
+		if timerTable[t].name == name {
+			return t, true
+		}
+	}
+	return TimerNone, false
+}
+
+// Floor returns the least that an RFC allows for translated connections, and which. It is
+// zero where none speaks.
+func (t Timer) Floor() (least time.Duration, source string) {
+	if t >= timersCount {
+		return 0, ""
+	}
+	return timerTable[t].floor, timerTable[t].source
+}
+
 // Timeouts says how long a connection may be idle, for each timer, by whether its
 // addresses or ports are translated.
 type Timeouts struct {
 	Plain, Translated [timersCount]time.Duration
 }
 
-// DefaultTimeouts returns Linux's values for plain connections and the floors of the RFCs
-// for translated ones.
-func DefaultTimeouts() *Timeouts {
-	var t Timeouts
-	for timer, row := range timerTable {
-		t.Plain[timer], t.Translated[timer] = row.plain, row.translated
-	}
-	return &t
-}
+// DefaultTimeouts returns the normal table: Linux's values for plain connections and the
+// floors of the RFCs for translated ones.
+func DefaultTimeouts() *Timeouts { return ProfileNormal.Timeouts() }
 
 // timeoutMax keeps one and a half timeouts (GraceShadow) within the range in which two
 // 32-bit stamps in milliseconds can be compared: 24.8 days.
@@ -136,9 +155,10 @@ type Grace uint8
 
 // The graces. The zero value is illegal.
 const (
-	GraceUnset  Grace = iota
-	GraceOwner        // the timeout itself: this node forwards the connection's packets
-	GraceShadow       // one and a half times: a living peer forwards them, and refreshes ours after a third
+	GraceUnset   Grace = iota
+	GraceOwner         // the timeout itself: this node forwards the connection's packets
+	GraceShadow        // one and a half times: a living peer forwards them, and refreshes ours after a third
+	GraceEternal       // whatever is idle stays: only what a kill has ended goes
 )
 
 // apply stretches a timeout, in ms.

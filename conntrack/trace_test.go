@@ -92,7 +92,7 @@ func tuple(proto packet.Proto, src string, sport uint16, dst string, dport uint1
 }
 
 func proposalFor(original packet.Tuple) Proposal {
-	return Proposal{Original: original, Reply: original.Reply(), Rule: 77, Ingress: 0, Egress: 1}
+	return Proposal{Original: original, Reply: original.Reply(), Class: Class{Rule: 77, Ingress: 0, Egress: 1}}
 }
 
 // parsed makes what the decoder would find in a packet of so much payload.
@@ -100,6 +100,9 @@ func parsed(tuple packet.Tuple, payload int) packet.Parsed {
 	p := packet.Parsed{
 		Tuple: tuple, Kind: packet.KindIP, Version: 6, EtherType: 0x86dd,
 		L3: 14, L4: 54, Payload: 74, End: uint16(74 + payload), TTL: 64,
+	}
+	if tuple.Src.Is4() {
+		p.Version, p.EtherType = 4, 0x0800
 	}
 	if tuple.Proto == packet.ICMP || tuple.Proto == packet.ICMPv6 {
 		p.ICMPType, p.ICMPCode = uint8(tuple.DstPort>>8), uint8(tuple.DstPort)

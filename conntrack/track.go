@@ -18,18 +18,26 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 	if c == nil {
 		return OutcomeMiss
 	}
-	dir, ms := hit.Direction, milliseconds(now)
-	before := c.shape()
+	if t.dead(c) {
+		return t.giveWay(c, home, hit, EndKilled, now, r)
+	}
+	dir, ms, key := hit.Direction, milliseconds(now), t.keyOf(c)
+	r.was(c)
 	var v verdict
+	due := false
 	if p.Tuple.Proto == packet.TCP {
-		v = c.trackTCP(p, dir)
+		before := c.shape()
+		v = c.trackTCP(p, dir, key.mode())
+		due = v.effect == effectTrack && c.due(&before)
 	} else {
+		before := c.flags
 		v = c.trackPseudo(dir, seconds(now))
+		due = c.flags != before
 	}
 
 	switch v.effect {
 	case effectTrack:
-		if after := c.shape(); due(&before, &after) || c.periodOver(ms, &t.limits) {
+		if due || t.periodOver(c, key, ms) {
 			r.Change = ChangeUpdate
 		}
 		c.stamp(ms)
@@ -39,44 +47,51 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 		r.Change = ChangeReopened
 	case effectForward:
 	case effectSupersede:
-		incarnation := c.incarnation
-		t.unlock(home)
-		if t.Remove(hit.Index, incarnation, now, &r.State) {
-			r.Change = ChangeEnded
-		}
-		hit.Found = false
-		return OutcomeMiss
+		return t.giveWay(c, home, hit, EndReplaced, now, r)
 	default:
 		r.Reason = v.reason
-		r.fill(c, hit.Index, dir)
+		r.fill(c, key, hit.Index, dir)
 		t.unlock(home)
 		return OutcomeDrop
 	}
 
-	c.count(dir, p.Len())
-	r.fill(c, hit.Index, dir)
+	c.edge[dir&1].count(p.Len())
+	r.fill(c, key, hit.Index, dir)
 	if r.Change != ChangeNone {
-		c.export(&r.State, hit.Index, ms)
+		t.export(c, hit.Index, ms, &r.State)
 	}
-	if c.flags&(SourceNAT|DestinationNAT) != 0 {
-		r.translate(&p.Tuple, &c.tuple[dir^1])
+	if c.flags&bothNAT != 0 {
+		other := t.tupleOf(c, hit.Index, dir^1)
+		r.translate(&p.Tuple, &other)
 	}
 	t.unlock(home)
 	return OutcomePass
+}
+
+// giveWay ends a connection in whose place the packet at hand may begin another one. The
+// caller holds its home, which is released.
+func (t *Table) giveWay(c *Conn, home uint32, hit *Hit, why EndReason, now int64, r *Result) Outcome {
+	incarnation := c.incarnation
+	t.unlock(home)
+	if t.Remove(hit.Index, incarnation, now, &r.State) {
+		r.Change, r.Why = ChangeEnded, why
+	}
+	hit.Found = false
+	return OutcomeMiss
 }
 
 // verify returns the connection of a packet with its home locked, or nil with no lock.
 func (t *Table) verify(p *packet.Parsed, hit *Hit) (c *Conn, home uint32) {
 	if hit.Found {
 		c = &t.conns.all[hit.Index]
-		if home, ok := t.lockTuple(c, hit.Direction, &p.Tuple); ok {
+		if home, ok := t.lockTuple(c, hit.Index, hit.Direction, &p.Tuple); ok {
 			return c, home
 		}
 	}
 	walk := t.search(hit.Hash)
 	for s := walk.next(t); s != 0; s = walk.next(t) {
 		c = &t.conns.all[s.index()]
-		if home, ok := t.lockTuple(c, s.direction(), &p.Tuple); ok {
+		if home, ok := t.lockTuple(c, s.index(), s.direction(), &p.Tuple); ok {
 			hit.Index, hit.Found, hit.Direction = s.index(), true, s.direction()
 			return c, home
 		}
@@ -86,11 +101,11 @@ func (t *Table) verify(p *packet.Parsed, hit *Hit) (c *Conn, home uint32) {
 }
 
 // lockTuple locks an entry's home if it is live and has the tuple in this direction.
-func (t *Table) lockTuple(c *Conn, dir Direction, tuple *packet.Tuple) (home uint32, ok bool) {
+func (t *Table) lockTuple(c *Conn, index uint32, dir Direction, tuple *packet.Tuple) (home uint32, ok bool) {
 	if home, ok = t.lockLive(c); !ok {
 		return 0, false
 	}
-	if !sameTuple(&c.tuple[dir&1], tuple) {
+	if !t.hasTuple(c, index, dir, tuple) {
 		t.unlock(home)
 		return 0, false
 	}
@@ -99,12 +114,9 @@ func (t *Table) lockTuple(c *Conn, dir Direction, tuple *packet.Tuple) (home uin
 
 // Proposal is a connection that the rules would admit.
 type Proposal struct {
-	Original packet.Tuple  // of the first packet, as it came in
-	Reply    packet.Tuple  // of the packets that will answer; Original.Reply() where nothing is translated
-	Rule     uint32        // the rule that admits it, by its number on every node
-	Ingress  packet.PortID // where the first packet came in
-	Egress   packet.PortID // where it goes out
-	Sync     SyncMode
+	Original packet.Tuple // of the first packet, as it came in
+	Reply    packet.Tuple // of the packets that will answer; Original.Reply() where nothing is translated
+	Class                 // the rule that admits it, and where it goes
 }
 
 // Insert begins a connection with the packet p, whose tuple is pr.Original, and tracks
@@ -117,34 +129,37 @@ func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) Ins
 		return Refused
 	}
 	nat, possible := natFlags(&pr.Original, &pr.Reply)
-	if !possible || !sameTuple(&p.Tuple, &pr.Original) {
+	if !possible || !sameTuple(&p.Tuple, &pr.Original) || !pr.Class.valid() {
 		r.Reason = drop.AddressInvalid
 		return Refused
 	}
 	// The reply's bucket is the one line that the lookup has not touched: ask for it now,
 	// it arrives while the entry is filled.
 	original, reply := t.secret.hash(&pr.Original), t.secret.hash(&pr.Reply)
-	t.index.all[t.firstBucket(reply)].overflow.Load()
+	t.index.all[t.firstBucket(reply)].tags.Load()
 	index, ok := t.take()
 	if !ok {
 		r.Reason = drop.TableFull
 		return Full
 	}
 	c := &t.conns.all[index]
-	c.tuple = [2]packet.Tuple{pr.Original, pr.Reply}
-	c.rule, c.sync, c.flags = pr.Rule, pr.Sync, nat
-	c.port = [2]packet.PortID{pr.Ingress, pr.Egress}
+	if c.class, ok = t.joinClass(&pr.Class); !ok {
+		t.give(index)
+		r.Reason = drop.TableFull
+		return Full
+	}
+	c.flags = nat
+	t.setTuples(c, index, &pr.Original, &pr.Reply, nat)
 	c.seen, c.born = milliseconds(now), seconds(now)
 	if p.Tuple.Proto == packet.TCP {
 		c.begin(p)
-	} else {
-		c.timer = c.steadyTimer()
 	}
-	c.count(Original, p.Len())
+	c.edge[Original].count(p.Len())
 
-	outcome := t.publish(c, index, original, reply, r)
+	outcome := t.publish(c, index, pr, original, reply, r)
 	t.reclaim()
 	if outcome != Inserted {
+		t.leaveClass(c.class, false)
 		t.give(index)
 		if outcome == Full {
 			r.Reason = drop.TableFull
@@ -158,26 +173,25 @@ func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) Ins
 }
 
 // publish puts a finished entry into the index, with its incarnation, and reports it.
-func (t *Table) publish(c *Conn, index uint32, original, reply uint64, r *Result) InsertOutcome {
-	a, _ := split(original)
-	b, _ := split(reply)
+func (t *Table) publish(c *Conn, index uint32, pr *Proposal, original, reply uint64, r *Result) InsertOutcome {
+	a, b := shardOf(original), shardOf(reply)
 	t.lockTwo(a, b)
-	defer t.unlockTwo(a, b)
-	if t.findLocked(original, &c.tuple[Original]) != 0 {
-		return Exists
+	outcome := Full
+	switch {
+	case t.findLocked(original, &pr.Original) != 0:
+		outcome = Exists
+	case t.findLocked(reply, &pr.Reply) != 0:
+		outcome = Clash
+	case t.roomForLocked(a, b):
+		outcome = Inserted
+		c.incarnation = t.nextIncarnation()
+		t.linkLocked(c, index, original, reply)
+		r.Change = ChangeNew
+		r.fill(c, pr.Class.key(), index, Original)
+		t.exportNew(c, index, pr, &r.State)
 	}
-	if t.findLocked(reply, &c.tuple[Reply]) != 0 {
-		return Clash
-	}
-	if !t.roomForLocked(a, b) {
-		return Full
-	}
-	c.incarnation = t.nextIncarnation()
-	t.linkLocked(c, index, original, reply)
-	r.Change = ChangeNew
-	r.fill(c, index, Original)
-	c.export(&r.State, index, c.seen)
-	return Inserted
+	t.unlockTwo(a, b)
+	return outcome
 }
 
 // roomForLocked makes room for the two slots of one entry.
@@ -191,7 +205,7 @@ func (t *Table) roomForLocked(a, b uint32) bool {
 // linkLocked makes an entry live: the reply slot first, so that a connection that is
 // found by its first packet's tuple can be found by its answer's too.
 func (t *Table) linkLocked(c *Conn, index uint32, original, reply uint64) {
-	home, _ := split(original)
+	home := shardOf(original)
 	c.link.Store(linkLive | home)
 	t.placeLocked(reply, Reply, index)
 	t.placeLocked(original, Original, index)
@@ -201,7 +215,7 @@ func (t *Table) linkLocked(c *Conn, index uint32, original, reply uint64) {
 // unlinkLocked takes an entry out of the index. It is the caller's to give back after
 // the locks are released.
 func (t *Table) unlinkLocked(c *Conn, index uint32, original, reply uint64) {
-	home, _ := split(original)
+	home := shardOf(original)
 	t.clearLocked(original, Original, index)
 	t.clearLocked(reply, Reply, index)
 	c.link.Store(0)

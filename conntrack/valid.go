@@ -20,9 +20,7 @@ func (s *State) valid() bool {
 		return false
 	case s.Flags&Assured != 0 && s.Flags&Replied == 0:
 		return false
-	case s.Incarnation == 0 || s.Incarnation>>63 != 0 || s.Sync >= syncModes || s.Idle > idleMax:
-		return false
-	case !validPort(s.Ingress) || !validPort(s.Egress):
+	case s.Incarnation == 0 || s.Incarnation>>63 != 0 || s.Idle > idleMax || !s.Class.valid():
 		return false
 	case !validTuple(&s.Original) || !validTuple(&s.Reply):
 		return false
@@ -57,7 +55,7 @@ func (s *DirState) valid(peer *DirState) bool {
 		return false
 	case s.Seen&SeenFINAcked != 0 && s.Seen&SeenFIN == 0:
 		return false
-	case s.End < 1<<32 || s.End >= 1<<62:
+	case s.End < 1<<32 || s.End >= 1<<55:
 		return false
 	}
 	return s.MaxEnd >= s.End && s.MaxEnd-s.End <= windowMax

@@ -14,13 +14,11 @@ type View struct {
 	TCP             TCPState // StateNone where not TCP
 	Timer           Timer
 	Flags           Flags
-	Sync            SyncMode
-	Rule            uint32
-	Ingress, Egress packet.PortID
-	Age             time.Duration // since this node has known it, to the second
-	Idle            time.Duration // since a packet last refreshed it, to the ms
-	Left            time.Duration // until it expires at its owner; negative where it is overdue
-	Packets, Bytes  [2]uint64     // forwarded by this node, by Direction; bytes of IP
+	Class
+	Age            time.Duration // since this node has known it, to the second
+	Idle           time.Duration // since a packet last refreshed it, to the ms
+	Left           time.Duration // until it expires at its owner; negative where it is overdue
+	Packets, Bytes [2]uint64     // forwarded by this node, by Direction; bytes of IP
 }
 
 // View copies the connection at index into v, consistent in itself, and reports whether
@@ -35,16 +33,22 @@ func (t *Table) View(index uint32, now int64, v *View) bool {
 		return false
 	}
 	defer t.unlock(home)
-	idle, limit := int64(c.idle(milliseconds(now))), int64(t.idleLimit(c))
+	if t.dead(c) {
+		return false
+	}
+	idle := c.idle(milliseconds(now))
+	judge := t.regimes.at(now, GraceOwner)
+	limit := judge.limit(t.keyOf(c).timeouts(), c.flags, c.timer(), idle)
 	*v = View{
-		Index: index, Incarnation: c.incarnation, Original: c.tuple[Original], Reply: c.tuple[Reply],
-		TCP: c.state, Timer: c.timer, Flags: c.flags, Sync: c.sync, Rule: c.rule,
-		Ingress: c.port[Original], Egress: c.port[Reply],
-		Age:     time.Duration(max(0, int32(seconds(now)-c.born))) * time.Second,
-		Idle:    time.Duration(idle) * time.Millisecond,
-		Left:    time.Duration(limit-idle) * time.Millisecond,
-		Packets: [2]uint64{c.packets(Original), c.packets(Reply)},
-		Bytes:   [2]uint64{c.edge[Original].bytes, c.edge[Reply].bytes},
+		Index: index, Incarnation: c.incarnation,
+		Original: t.tupleOf(c, index, Original), Reply: t.tupleOf(c, index, Reply),
+		TCP: c.tcpState(), Timer: c.timer(), Flags: c.flags, Class: t.classOf(c),
+		Age:  time.Duration(max(0, int32(seconds(now)-c.born))) * time.Second,
+		Idle: time.Duration(idle) * time.Millisecond,
+		Left: (time.Duration(limit) - time.Duration(idle)) * time.Millisecond,
+	}
+	for d := range c.edge {
+		v.Packets[d], v.Bytes[d] = c.edge[d].traffic()
 	}
 	return true
 }
@@ -60,7 +64,8 @@ func (t *Table) Export(index uint32, now int64, s *State) bool {
 	if !live {
 		return false
 	}
-	c.export(s, index, milliseconds(now))
+	alive := !t.dead(c)
+	t.export(c, index, milliseconds(now), s)
 	t.unlock(home)
-	return true
+	return alive
 }

@@ -51,7 +51,7 @@ func (c *Conn) window(p *packet.Parsed, dir Direction) verdict {
 		// counts as sent.
 		if after(end, sEnd) {
 			s.advance(end)
-			c.ahead = c.ahead.without(dir)
+			c.clearAhead(dir)
 		}
 		return forward
 	}
@@ -79,7 +79,7 @@ func (c *Conn) sackOf(p *packet.Parsed) uint32 {
 func (c *Conn) scaled(p *packet.Parsed, dir Direction) uint32 {
 	win := uint32(p.Window)
 	if p.TCPFlags&packet.FlagSYN == 0 && c.sets[Original]&c.sets[Reply]&SeenScale != 0 {
-		win <<= c.scale[dir]
+		win <<= c.scale.of(dir)
 	}
 	return win
 }
@@ -91,7 +91,7 @@ func (c *Conn) move(p *packet.Parsed, dir Direction, end, ack, sack uint32) {
 	s.maxWin = max(s.maxWin, min(win+(sack-ack), windowMax))
 	if after(end, uint32(s.end)) {
 		s.advance(end)
-		c.ahead = c.ahead.without(dir) // the wire has caught up with the import
+		c.clearAhead(dir) // the wire has caught up with the import
 	}
 	if after(sack, uint32(r.end)) {
 		r.advance(sack) // within the slack of an import: what is acknowledged was sent
@@ -114,7 +114,7 @@ func (c *Conn) move(p *packet.Parsed, dir Direction, end, ack, sack uint32) {
 // resetAborts judges a reset by the side whose SYN has no answer yet. It must name the
 // place where that side is; one that answers a challenge ACK changes nothing (B7).
 func (c *Conn) resetAborts(p *packet.Parsed) verdict {
-	if c.memo.kind == memoChallenge && p.Seq == c.memo.pos {
+	if c.remembers(memoChallenge, p.Seq) {
 		return forward
 	}
 	e := &c.edge[Original]
@@ -128,8 +128,7 @@ func (c *Conn) resetAborts(p *packet.Parsed) verdict {
 // resetAnswers judges a reset that answers a SYN: it acknowledges exactly the SYN,
 // whatever its own number is (RFC 9293 section 3.5.2, B14).
 func (c *Conn) resetAnswers(p *packet.Parsed) verdict {
-	if p.TCPFlags&packet.FlagACK == 0 || p.Ack != uint32(c.edge[Original].end) &&
-		!(c.memo.kind == memoSYN && p.Ack == c.memo.pos) {
+	if p.TCPFlags&packet.FlagACK == 0 || p.Ack != uint32(c.edge[Original].end) && !c.remembers(memoSYN, p.Ack) {
 		return dropped(drop.TCPResetInvalid)
 	}
 	c.sets[Reply] |= SeenRST
@@ -144,7 +143,7 @@ func (c *Conn) resetAnswers(p *packet.Parsed) verdict {
 func (c *Conn) resetChecked(p *packet.Parsed, dir Direction) verdict {
 	s, r := &c.edge[dir], &c.edge[dir^1]
 	hasAck := p.TCPFlags&packet.FlagACK != 0 && p.Ack != 0
-	if dir == Reply && hasAck && c.memo.kind == memoSYN && p.Ack == c.memo.pos {
+	if dir == Reply && hasAck && c.remembers(memoSYN, p.Ack) {
 		c.sets[dir] |= SeenRST // answers the SYN that we only remembered: the server has nothing
 		return tracked
 	}
@@ -154,9 +153,9 @@ func (c *Conn) resetChecked(p *packet.Parsed, dir Direction) verdict {
 	if hasAck && after(p.Ack, uint32(r.end)+c.slack(dir^1)) {
 		return dropped(drop.TCPResetInvalid)
 	}
-	exact := p.Seq == r.maxAck || p.Seq == uint32(s.end) && !c.ahead.has(dir)
-	if c.state == Established && !exact {
-		c.timer = TimerResetInexact
+	exact := p.Seq == r.maxAck || p.Seq == uint32(s.end) && !c.marks.ahead(dir)
+	if !exact && c.tcp() == Established {
+		c.setWait(waitVerdict)
 		return tracked
 	}
 	c.sets[dir] |= SeenRST

@@ -70,12 +70,17 @@ func forwardable(p *packet.Parsed, hop *fib.Hop) drop.Reason {
 }
 
 // begin enters a new connection into the table: a translation is proposed, the table
-// proves its reply tuple free, and a clash means release and propose the next.
+// proves its reply tuple free, and a clash means release and propose the next. A full
+// table gives up a connection that is worth less.
 func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, egress packet.PortID) (f fate, admitted bool) {
 	p := &b.parsed[i]
 	r := &w.result
 	proposal := conntrack.Proposal{
-		Original: p.Tuple, Rule: verdict.Number, Ingress: b.in.ID, Egress: egress, Sync: verdict.Sync,
+		Original: p.Tuple,
+		Class: conntrack.Class{
+			Rule: verdict.Number, Ingress: b.in.ID, Egress: egress, Sync: verdict.Sync,
+			Mode: conntrack.Mode(verdict.Mode), PickUp: verdict.PickUp, Timeouts: verdict.Timeouts,
+		},
 	}
 	// A binding whose reply tuple clashed is given back only after the next was drawn, so
 	// that it is not drawn again.
@@ -96,19 +101,35 @@ func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, egress packet.Po
 		case conntrack.Exists:
 			// Another packet of the burst, or another worker, was first.
 			w.snapshot.Table.Lookup(b.parsed[i:i+1], b.hit[i:i+1])
-			if w.snapshot.Table.Track(p, &b.hit[i], w.now, r) == conntrack.OutcomePass {
+			switch w.snapshot.Table.Track(p, &b.hit[i], w.now, r) {
+			case conntrack.OutcomePass:
 				return fate{}, true
+			case conntrack.OutcomeDrop:
+				return dropped(r.Reason), false
 			}
-			return dropped(r.Reason), false
+			if r.Change == conntrack.ChangeEnded {
+				w.bereave(&r.State, r.Why) // a dead one was in the way
+			}
 		case conntrack.Clash:
-			continue
 		case conntrack.Full:
-			return dropped(drop.TableFull), false
+			if !w.evict() {
+				return dropped(drop.TableFull), false
+			}
 		default:
 			return dropped(r.Reason), false
 		}
 	}
 	return dropped(drop.TupleClash), false
+}
+
+// evict makes room in a full table and reports whether it did.
+func (w *Worker) evict() bool {
+	victim := &w.ended[0] // free here: the sweep has told of what it held
+	if !w.snapshot.Table.Evict(w.now, victim) {
+		return false
+	}
+	w.bereave(&victim.State, victim.Why)
+	return true
 }
 
 func (w *Worker) countRule(index uint32) {

@@ -77,7 +77,7 @@ func (w *Worker) judge(b *burst, i int) fate {
 		return dropped(r.Reason)
 	case conntrack.OutcomeMiss:
 		if r.Change == conntrack.ChangeEnded {
-			w.bereave(&r.State, conntrack.EndReplaced) // it gave way to a new connection
+			w.bereave(&r.State, r.Why) // it gave way to a new connection
 		}
 		// 4. Admit: the first packet of a connection, or a packet for the node itself.
 		if f, admitted := w.admit(b, i); !admitted {

@@ -1,10 +1,6 @@
 package rules
 
 import (
-	"fmt"
-	"strings"
-
-	"holdfast/conntrack"
 	"holdfast/dataplane/packet"
 	"holdfast/nat"
 	"holdfast/rules/config"
@@ -34,22 +30,4 @@ func Masquerades(p *config.Policy) []nat.Masquerade {
 		all = append(all, m)
 	}
 	return all
-}
-
-// Timeouts returns the defaults with what the policy sets put over them, for plain and
-// translated connections alike.
-func Timeouts(p *config.Policy) (*conntrack.Timeouts, error) {
-	t := conntrack.DefaultTimeouts()
-	byName := map[string]conntrack.Timer{}
-	for _, timer := range conntrack.Timers() {
-		byName[timer.String()] = timer
-	}
-	for _, set := range p.Timeouts {
-		timer, ok := byName[strings.ReplaceAll(set.Name, "_", "-")]
-		if !ok {
-			return nil, fmt.Errorf("rules: %s: no timer %s: remove it from [timeouts]", set.Idle.Pos, set.Name)
-		}
-		t.Plain[timer], t.Translated[timer] = set.Idle.V, set.Idle.V
-	}
-	return t, nil
 }

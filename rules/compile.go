@@ -16,21 +16,27 @@ import (
 // Compile makes a Set of a policy's rules. The policy must be one that package config
 // returned without error; the error is a config.Errors.
 func Compile(p *config.Policy) (*Set, error) {
-	s := &Set{}
+	base, err := Timeouts(p)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{timeouts: []*conntrack.Timeouts{base}}
 	self := selfSpans(p.Self())
-	var clashes config.Errors
+	var faults config.Errors
 	seen := map[uint32]*config.Rule{}
 	for i := range p.Rules {
 		r := &p.Rules[i]
 		n := Number(r.ID.V)
 		if other := seen[n]; other != nil || n == 0 {
-			clashes = append(clashes, clash(r, other))
+			faults = append(faults, clash(r, other))
 		}
 		seen[n] = r
-		s.add(p, r, n, self)
+		if err := s.add(p, r, n, self); err != nil {
+			faults = append(faults, err...)
+		}
 	}
-	if len(clashes) > 0 {
-		return nil, clashes
+	if len(faults) > 0 {
+		return nil, faults
 	}
 	s.listed = append(s.listed, Rule{ID: config.DefaultID, Action: config.Block})
 	for i := range s.listed {
@@ -60,15 +66,13 @@ func clash(r, other *config.Rule) config.Error {
 }
 
 // add appends a rule.
-func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, self []span) {
+func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, self []span) config.Errors {
+	says, faults := s.saysOf(r, number)
 	c := rule{
 		in: portsOf(p, r.In), out: portsOf(p, r.Out), protos: protosOf(r.Protos),
 		fromPorts: s.addPorts(spansOf(r.FromPorts)), toPorts: s.addPorts(destinationsOf(r)),
 		from: s.addAddresses(r.From, self), to: s.addAddresses(r.To, self),
-		says: says{action: r.Action.V, sync: conntrack.SyncMode(r.Sync.V), number: number},
-	}
-	if r.Sync.Written() {
-		c.says.syncSource = spoken
+		says: says,
 	}
 	s.rules = append(s.rules, c)
 	listed := Rule{ID: r.ID.V, Number: number, Action: r.Action.V, Pos: r.Pos}
@@ -76,6 +80,30 @@ func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, self []span) 
 		listed.Labels = append(listed.Labels, l.V)
 	}
 	s.listed = append(s.listed, listed)
+	return faults
+}
+
+// saysOf returns what a rule says, with its timeouts as the number of a set.
+func (s *Set) saysOf(r *config.Rule, number uint32) (says, config.Errors) {
+	c := says{action: r.Action.V, number: number, state: State{
+		Sync: conntrack.SyncMode(r.Sync.V), Mode: r.Mode.V, PickUp: r.PickUp.V,
+	}}
+	if r.Sync.Written() {
+		c.spoken |= partSync
+	}
+	if r.Mode.Written() {
+		c.spoken |= partMode
+	}
+	if r.PickUp.Written() {
+		c.spoken |= partPickUp
+	}
+	if len(r.Timers) == 0 {
+		return c, nil
+	}
+	c.spoken |= partTimeouts
+	var faults config.Errors
+	c.state.Timeouts, faults = s.setOf(r)
+	return c, faults
 }
 
 // portsOf returns the set of named logical ports.

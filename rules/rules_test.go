@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -307,28 +306,6 @@ out = "wan"
 	}
 	if _, err := nat.Compile(Masquerades(p), nat.NewPool()); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestTimeouts: the keys of [timeouts] are the table's timers, all of them.
-func TestTimeouts(t *testing.T) {
-	text := head + "[timeouts]\n"
-	for _, timer := range conntrack.Timers() {
-		text += strings.ReplaceAll(timer.String(), "-", "_") + " = \"7s\"\n"
-	}
-	p, _ := compiled(t, text)
-	timeouts, err := Timeouts(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, timer := range conntrack.Timers() {
-		if timeouts.Plain[timer] != 7*time.Second || timeouts.Translated[timer] != 7*time.Second {
-			t.Errorf("%v: %v and %v", timer, timeouts.Plain[timer], timeouts.Translated[timer])
-		}
-	}
-	p, _ = compiled(t, head)
-	if timeouts, err := Timeouts(p); err != nil || *timeouts != *conntrack.DefaultTimeouts() {
-		t.Errorf("no [timeouts]: %v", err)
 	}
 }
 

@@ -16,6 +16,7 @@ type Set struct {
 	ports     []portSpan // likewise
 	listed    []Rule     // in the order of the policy, the default behind them
 	byNumber  []uint32   // indices into listed, sorted by Rule.Number
+	timeouts  []*conntrack.Timeouts
 }
 
 // rule is what a rule wants of a packet, in the order in which it is compared: what is
@@ -31,19 +32,40 @@ type rule struct {
 
 // says is what a rule says of a packet that matches.
 type says struct {
-	action     config.Action
-	sync       conntrack.SyncMode
-	syncSource source
-	number     uint32
+	action config.Action
+	spoken part // of state; the rest is inherited
+	state  State
+	number uint32
 }
 
-// source says whether a rule itself spoke of something.
-type source uint8
+// part is a set of State's fields.
+type part uint8
 
 const (
-	inherited source = iota
-	spoken
+	partSync part = 1 << iota
+	partMode
+	partPickUp
+	partTimeouts
 )
+
+// inherit takes the parts that a rule speaks of over from it.
+func (s *State) inherit(r *says) {
+	if r.spoken == 0 {
+		return
+	}
+	if r.spoken&partSync != 0 {
+		s.Sync = r.state.Sync
+	}
+	if r.spoken&partMode != 0 {
+		s.Mode = r.state.Mode
+	}
+	if r.spoken&partPickUp != 0 {
+		s.PickUp = r.state.PickUp
+	}
+	if r.spoken&partTimeouts != 0 {
+		s.Timeouts = r.state.Timeouts
+	}
+}
 
 // portSet is a set of logical ports, one bit each.
 type portSet uint64
@@ -86,6 +108,12 @@ func (s *Set) Len() int { return len(s.rules) }
 // caller must not change them.
 func (s *Set) Rules() []Rule { return s.listed }
 
+// Timeouts returns the sets of timeouts by Verdict.Timeouts: the policy's own first, and at
+// most conntrack.TimeoutSetsMax. The caller must not change them. A reload may give a number
+// another meaning: a connection that lives on takes its number from the new Set's verdict
+// on it.
+func (s *Set) Timeouts() []*conntrack.Timeouts { return s.timeouts }
+
 // ByNumber returns the rule of a number.
 func (s *Set) ByNumber(n uint32) (Rule, bool) {
 	i, ok := slices.BinarySearchFunc(s.byNumber, n, func(index, n uint32) int {
@@ -101,19 +129,17 @@ func (s *Set) ByNumber(n uint32) (Rule, bool) {
 // logical port and would leave by the other. It does not allocate.
 func (s *Set) Match(t *packet.Tuple, in, out packet.PortID) Verdict {
 	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out}
-	sync := conntrack.SyncAsync
+	var state State
 	for i := range s.rules {
 		r := &s.rules[i]
 		if s.differs(r, &q) != FieldNone {
 			continue
 		}
-		if r.says.syncSource == spoken {
-			sync = r.says.sync
-		}
+		state.inherit(&r.says)
 		if r.says.action == config.Match {
 			continue
 		}
-		return Verdict{Action: actions[r.says.action], Sync: sync, Rule: uint32(i), Number: r.says.number}
+		return Verdict{Action: actions[r.says.action], State: state, Rule: uint32(i), Number: r.says.number}
 	}
 	return Verdict{Action: Block, Rule: uint32(len(s.rules))}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"holdfast/conntrack"
+	"holdfast/rules/config"
 )
 
 // Action is what becomes of a packet. The zero value drops it.
@@ -32,9 +33,18 @@ func (a Action) String() string {
 // Verdict is what a Set says of a packet. The zero value drops it.
 type Verdict struct {
 	Action Action
-	Sync   conntrack.SyncMode
+	State
 	Rule   uint32 // index of the rule that decided; Set.Len() for the default
 	Number uint32 // stable number of that rule, see Rule.Number; 0 for the default
+}
+
+// State is what rules say of a connection that they admit. Each part is what the rule that
+// decides says of it, else the last match rule before, else the zero value.
+type State struct {
+	Sync     conntrack.SyncMode
+	Mode     config.StateMode // how strictly sequence numbers are judged
+	PickUp   bool             // it may begin in the middle
+	Timeouts uint8            // the number of its set of timeouts, see Set.Timeouts
 }
 
 // Field is what of a packet a rule can look at.

@@ -55,12 +55,23 @@ func (e Errors) orNil() error {
 	return e.sorted()
 }
 
-// Notice says that something was accepted and is not acted on yet, so that nobody
-// trusts what is not there.
+// Notice is what `check` and the daemon say of a policy that is right.
 type Notice struct {
 	Pos  Position
+	Kind NoticeKind
 	Text string
 }
 
-// String returns file:line:column: accepted, not acted on yet: text.
-func (n Notice) String() string { return n.Pos.String() + ": accepted, not acted on yet: " + n.Text }
+// NoticeKind says why somebody should know.
+type NoticeKind uint8
+
+// The kinds.
+const (
+	Pending NoticeKind = iota // accepted and not acted on yet, so that nobody trusts what is not there
+	Risky                     // acted on as written, and against a rule of the trade
+)
+
+// String returns file:line:column: what kind of notice: text.
+func (n Notice) String() string {
+	return n.Pos.String() + [...]string{Pending: ": accepted, not acted on yet: ", Risky: ": warning: "}[n.Kind] + n.Text
+}

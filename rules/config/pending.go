@@ -5,12 +5,26 @@ import (
 	"slices"
 )
 
+// notices lists what `check` says of a policy that is right: what this version accepts
+// without acting on it, and what is risky.
+func (p *Policy) notices() []Notice {
+	all := p.pending()
+	if len(p.NAT) > 0 {
+		all = append(all, warnings(p.Timeouts.Timers)...)
+		for i := range p.Rules {
+			all = append(all, warnings(p.Rules[i].Timers)...)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Notice) int { return a.Pos.compare(b.Pos) })
+	return all
+}
+
 // pending lists what the policy says and this version accepts without acting on it.
 // A line leaves this file when the thing is built.
 func (p *Policy) pending() []Notice {
 	var all []Notice
 	note := func(at Position, format string, args ...any) {
-		all = append(all, Notice{Pos: at, Text: fmt.Sprintf(format, args...)})
+		all = append(all, Notice{Pos: at, Kind: Pending, Text: fmt.Sprintf(format, args...)})
 	}
 	byFamily := map[Family]string{}
 	for _, g := range p.Gateways {
@@ -40,10 +54,12 @@ func (p *Policy) pending() []Notice {
 		if r.Mode.V != Strict {
 			note(r.Mode.Pos, "mode = %q of rule %s: strict holds", r.Mode.V, r.ID.V)
 		}
+		if r.PickUp.V {
+			note(r.PickUp.Pos, "pick-up of rule %s: connections begin with a SYN", r.ID.V)
+		}
 		if r.Sync.V == SyncDefer {
 			note(r.Sync.Pos, `sync = "defer" of rule %s: async holds`, r.ID.V)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Notice) int { return a.Pos.compare(b.Pos) })
 	return all
 }

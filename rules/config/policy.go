@@ -17,7 +17,7 @@ const (
 // Policy is what is the same on every node.
 type Policy struct {
 	File     string    `json:"-"` // as it was named
-	Notices  []Notice  `json:"-"` // what is accepted and not acted on yet, in order of place
+	Notices  []Notice  `json:"-"` // what is not acted on yet, or risky, in order of place
 	Macros   []Macro   `json:"-"` // expanded wherever they were used
 	Ports    []Port    // sorted by name: the position is the port's number, see PortID
 	Groups   []Group   // sorted by name; at least one
@@ -26,7 +26,7 @@ type Policy struct {
 	Tables   []Table   // in the order of the file
 	NAT      []NAT     // in the order of the file
 	Rules    []Rule    // in the order of the file: the first that matches decides
-	Timeouts []Timeout // those that the file sets
+	Timeouts Timeouts
 }
 
 // Port is a logical port: what rules speak of in place of a device.
@@ -53,19 +53,6 @@ type Gateway struct {
 type Table struct {
 	Name    Value[string]
 	Timeout Value[time.Duration] // zero: entries stay
-}
-
-// Timeout is how long connections may be idle while they wait for what Name says.
-type Timeout struct {
-	Name string // as the connection table names it, with "_" for "-"
-	Idle Value[time.Duration]
-}
-
-// timeoutNames are the keys of [timeouts]: the connection table's timers.
-var timeoutNames = []string{
-	"tcp_syn_sent", "tcp_syn_recv", "tcp_established", "tcp_fin_wait", "tcp_close_wait", "tcp_last_ack",
-	"tcp_time_wait", "tcp_close", "tcp_unacknowledged", "tcp_zero_window", "tcp_reset_inexact",
-	"udp", "udp_stream", "icmp", "gre", "gre_stream", "generic",
 }
 
 // PortID returns the number of a port, which is the rank of its name among the policy's,
@@ -159,21 +146,8 @@ func (b *builder) policy() (*Policy, Errors) {
 	if !d.damaged {
 		p.refer(d)
 	}
-	p.Notices = p.pending()
+	p.Notices = p.notices()
 	return p, d.errs
-}
-
-func (d *decoder) readTimeouts(t *table) []Timeout {
-	var all []Timeout
-	for _, name := range timeoutNames {
-		timeout := Timeout{Name: name}
-		one(t, name, duration(time.Millisecond, 14*24*time.Hour), &timeout.Idle)
-		if timeout.Idle.Written() {
-			all = append(all, timeout)
-		}
-	}
-	t.close("")
-	return all
 }
 
 // order numbers the ports, and puts them into one group where the file names none.

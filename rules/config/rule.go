@@ -23,6 +23,8 @@ type Rule struct {
 	Labels    []Value[string] // with placeholders such as {port}
 	Mode      Value[StateMode]
 	Sync      Value[SyncMode]
+	PickUp    Value[bool] // a connection may begin in the middle; false by default
+	Timers    []Timer     // over the policy's timeouts; sorted, see Timer.compare
 }
 
 // DefaultID is the name of what holds where no rule matches: block. No rule has it.
@@ -95,6 +97,8 @@ func (d *decoder) readRule(t *table) Rule {
 	state := t.sub("state")
 	one(state, "mode", choice("a state mode", Strict, Liberal, Sloppy), &r.Mode)
 	one(state, "sync", choice("a sync mode", SyncAsync, SyncDefer, SyncNone), &r.Sync)
+	one(state, "pick-up", boolean, &r.PickUp)
+	r.Timers = d.readTimers(state.sub("timeouts"))
 	state.close("")
 	t.close("")
 	if len(d.errs) == faults {

@@ -51,6 +51,14 @@ func integer[T int | uint16 | uint32](noun string, least, most T) parser[T] {
 	}
 }
 
+// boolean reads true or false.
+func boolean(n *node) (bool, *fault) {
+	if n.kind != unstable.Bool {
+		return false, &fault{what: n.literal() + " is not true or false", mend: "write true or false, without quotes"}
+	}
+	return n.text == "true", nil
+}
+
 // duration reads a time with unit from least to most.
 func duration(least, most time.Duration) parser[time.Duration] {
 	return func(n *node) (time.Duration, *fault) {

@@ -122,7 +122,7 @@ func connection(i int, node uint16) *conntrack.State {
 	}
 	return &conntrack.State{
 		Index: uint32(i), Incarnation: conntrack.Incarnation(uint64(i+1)<<16 | uint64(node)),
-		Original: original, Reply: original.Reply(), Egress: 1,
+		Original: original, Reply: original.Reply(), Class: conntrack.Class{Egress: 1},
 	}
 }
 

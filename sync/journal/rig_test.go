@@ -23,7 +23,7 @@ func addr(text string) packet.Addr { return packet.AddrFrom(netip.MustParseAddr(
 func udp(i int) conntrack.State {
 	port := uint16(10000 + i)
 	s := conntrack.State{
-		Index: uint32(i), Incarnation: conntrack.Incarnation(i+1)<<16 | 1, Rule: 7, Ingress: 0, Egress: 1,
+		Index: uint32(i), Incarnation: conntrack.Incarnation(i+1)<<16 | 1, Class: conntrack.Class{Rule: 7, Ingress: 0, Egress: 1},
 		Flags:    conntrack.SourceNAT,
 		Original: packet.Tuple{Src: addr("10.0.0.5"), Dst: addr("198.51.100.9"), SrcPort: port, DstPort: 53, Proto: packet.UDP},
 	}

@@ -15,12 +15,13 @@ const (
 	insertZone     = 1 << 3 // the zone is not 0, and carried
 	insertIdle     = 1 << 4 // the idle time is not 0, and carried
 	insertSync     = 5      // shift of the SyncMode, two bits
-	insertFlags    = 1<<7 - 1
+	insertClass    = 1 << 7 // gateway, mode, timeouts or pick-up are not 0, and carried
+	insertFlags    = 1<<8 - 1
 )
 
 // InsertMax is the longest Insert, in bytes with its frame header: TCP over IPv6, both
 // ends translated, with zone and idle time.
-const InsertMax = FrameHeaderSize + insertFixed + 4*18 + 2 + 4 + traitsSize + 2*endSize + 2*3
+const InsertMax = FrameHeaderSize + insertFixed + 4*18 + 2 + 4 + 2 + traitsSize + 2*endSize + 2*3
 
 const (
 	insertFixed = 20
@@ -42,7 +43,9 @@ const (
 //	+-------------------------------+-------+   of packet.Tuple.Reply of the original
 //	| zone (2)      |   if insertZone
 //	| idle, ms (4)  |   if insertIdle
-//	+---------------+
+//	+-------+-------+
+//	|gateway| class |   if insertClass; class: 1,0 mode; 2 pick-up; 6 to 3 set of timeouts
+//	+-------+-------+
 //
 // and, for TCP, the traits (appendTraits), End of each direction that was seen (56 bits:
 // 64 PiB, 66 days at 100 Gbit/s), and MaxAck of each direction whose peer was seen (20 of
@@ -70,6 +73,9 @@ func AppendInsert(dst []byte, s *conntrack.State) []byte {
 	if s.Idle != 0 {
 		flags |= insertIdle
 	}
+	if s.Gateway|classByte(&s.Class) != 0 {
+		flags |= insertClass
+	}
 	dst = beginFrame(dst, TypeInsert, flags)
 	dst = binary.BigEndian.AppendUint32(dst, s.Index)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.Incarnation))
@@ -93,6 +99,9 @@ func AppendInsert(dst []byte, s *conntrack.State) []byte {
 	if flags&insertIdle != 0 {
 		dst = binary.BigEndian.AppendUint32(dst, s.Idle)
 	}
+	if flags&insertClass != 0 {
+		dst = append(dst, s.Gateway, classByte(&s.Class))
+	}
 	if s.Original.Proto == packet.TCP {
 		dst = appendEdges(dst, &s.Dir)
 	}
@@ -103,15 +112,11 @@ func AppendInsert(dst []byte, s *conntrack.State) []byte {
 func DecodeInsert(f *Frame, s *conntrack.State) error {
 	c := f.open(TypeInsert, insertFlags)
 	fam := family(f.Flags & insertV6)
-	*s = conntrack.State{
-		Index:       c.u32(),
-		Incarnation: conntrack.Incarnation(c.u64()),
-		Rule:        c.u32(),
-		Ingress:     packet.PortID(c.u8()),
-		Egress:      packet.PortID(c.u8()),
-		Flags:       conntrack.Flags(c.u8()),
-		Sync:        conntrack.SyncMode(f.Flags >> insertSync),
-	}
+	*s = conntrack.State{Index: c.u32(), Incarnation: conntrack.Incarnation(c.u64())}
+	s.Rule = c.u32()
+	s.Ingress, s.Egress = packet.PortID(c.u8()), packet.PortID(c.u8())
+	s.Flags = conntrack.Flags(c.u8())
+	s.Sync = conntrack.SyncMode(f.Flags >> insertSync & 3)
 	c.must(s.Sync <= conntrack.SyncNone, BadFlags)
 	s.Original.Proto = packet.Proto(c.u8())
 	c.tuples(f.Flags, fam, &s.Original, &s.Reply)
@@ -124,10 +129,30 @@ func DecodeInsert(f *Frame, s *conntrack.State) error {
 		s.Idle = c.u32()
 		c.must(s.Idle != 0, BadFlags)
 	}
+	if f.Flags&insertClass != 0 {
+		c.class(&s.Class)
+	}
 	if s.Original.Proto == packet.TCP {
 		c.edges(&s.Dir)
 	}
 	return c.end()
+}
+
+// classByte packs what a class has beside rule, ports, gateway and sync mode.
+func classByte(k *conntrack.Class) byte {
+	b := byte(k.Mode) | k.Timeouts<<3
+	if k.PickUp {
+		b |= 1 << 2
+	}
+	return b
+}
+
+// class reads gateway and class byte.
+func (c *cursor) class(k *conntrack.Class) {
+	k.Gateway = c.u8()
+	b := c.u8()
+	k.Mode, k.PickUp, k.Timeouts = conntrack.Mode(b&3), b>>2&1 != 0, b>>3
+	c.must(k.Gateway|b != 0 && k.Mode <= conntrack.ModeSloppy && k.Timeouts < conntrack.TimeoutSetsMax && k.Gateway <= conntrack.GatewaysMax, BadFlags)
 }
 
 // tuples reads the addresses and ports of an Insert. o has its protocol already.

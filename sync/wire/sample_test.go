@@ -15,7 +15,7 @@ func addr(text string) packet.Addr { return packet.AddrFrom(netip.MustParseAddr(
 // external address and another port.
 func masqueraded(client, server, external string) conntrack.State {
 	s := conntrack.State{
-		Index: 0x00012345, Incarnation: 0x0000_0000_0777_0001, Rule: 0xcafe0042, Ingress: 0, Egress: 1,
+		Index: 0x00012345, Incarnation: 0x0000_0000_0777_0001, Class: conntrack.Class{Rule: 0xcafe0042, Ingress: 0, Egress: 1},
 		Flags: conntrack.SourceNAT,
 		Original: packet.Tuple{
 			Src: addr(client), Dst: addr(server), SrcPort: 40001, DstPort: 443, Proto: packet.TCP,
@@ -64,7 +64,7 @@ func six() conntrack.State {
 	s.Flags |= conntrack.DestinationNAT
 	s.Original.Zone, s.Reply.Zone = 9, 9
 	s.Idle = 123456
-	s.Sync = conntrack.SyncDefer
+	s.Sync, s.Gateway, s.Mode, s.Timeouts, s.PickUp = conntrack.SyncDefer, 3, conntrack.ModeSloppy, 15, true
 	return established(s)
 }
 

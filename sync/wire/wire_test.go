@@ -282,7 +282,8 @@ func TestDecodeRefuses(t *testing.T) {
 		want  Malformed
 	}{
 		"insert, sync 3":          {insert(func(b []byte) { b[1] |= 3 << insertSync }), BadFlags},
-		"insert, unknown flag":    {insert(func(b []byte) { b[1] |= 0x80 }), BadFlags},
+		"insert, no class":        {insert(func(b []byte) { b[1] |= insertClass; copy(b[4+20+12+6:], []byte{0, 0}) }), BadFlags},
+		"insert, mode 3":          {insert(func(b []byte) { b[1] |= insertClass; copy(b[4+20+12+6:], []byte{1, 3}) }), BadFlags},
 		"insert, scale 15":        {insert(func(b []byte) { b[4+20+12+6+3] = 0xf0 }), BadValue},
 		"insert, window missing":  {insert(func(b []byte) { b[4+20+12+6+2] = 0 }), TrailingBytes},
 		"insert, window too many": {insert(func(b []byte) { b[4+20+12+6+2] = 0x11 }), Truncated},

@@ -153,12 +153,15 @@ func (d *daemon) openTable(plan *plan) (err error) {
 	d.number = cluster.Number(plan.links)
 	d.table, err = conntrack.New(conntrack.Config{
 		Capacity: plan.connections, Node: d.number,
-		Counter: incarnationCounter(d.started), Timeouts: plan.timeouts,
+		Counter: incarnationCounter(d.started),
 	})
 	if err != nil {
 		return err
 	}
 	d.then(d.table.Close)
+	if err := d.table.SetTimeouts(plan.rules.Timeouts(), plan.adaptive, gate.Now()); err != nil {
+		return err
+	}
 	d.pool = nat.NewPool()
 	policy, err := nat.Compile(plan.masquerades, d.pool)
 	if err != nil {

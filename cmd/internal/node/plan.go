@@ -24,7 +24,7 @@ type plan struct {
 	ports                           []*port
 	rules                           *rules.Set
 	masquerades                     []nat.Masquerade
-	timeouts                        *conntrack.Timeouts
+	adaptive                        conntrack.Adaptive
 	gateways                        []gateway
 	connections                     uint32
 	workers                         int // 0: as many as cores and queues allow
@@ -72,9 +72,7 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	}
 	pl.addPorts(n, p)
 	pl.masquerades = rules.Masquerades(p)
-	if pl.timeouts, err = rules.Timeouts(p); err != nil {
-		return nil, err
-	}
+	pl.adaptive = rules.Adaptive(p)
 	for _, g := range p.Gateways {
 		id, _ := p.PortID(g.Port.V) // config has checked the name
 		pl.gateways = append(pl.gateways, gateway{packet.PortID(id), g.Address.V})
