@@ -43,6 +43,7 @@ var floors = []floor{
 	{"nat", 2, "policy and tuple give a reply tuple; it must not know the table, which proves the tuple free"},
 
 	{"conntrack/helper/...", 3, "application helpers ask the table for expectations, off the fast path"},
+	{"conntrack/oracle", 3, "the tracker beside the kernel's: tests only"},
 	{"conntrack/selector", 3, "selectors are matched against connections"},
 	{"dataplane/gateway", 3, "gateways are judged by probes through the next hops of fib"},
 	{"rules", 3, "a blueprint is compiled to a classifier over tuples, NAT policies and timeouts"},
@@ -59,6 +60,7 @@ var floors = []floor{
 
 	{"sync/simulator", 7, "virtual time and network around the production machines"},
 	{"cmd/internal/...", 7, "what only the commands need"},
+	{"bench/tracker", 7, "the tracker alone, measured without sockets"},
 	{"bench/gen", 7, "load generators, which only the benchmarks need"},
 	{"bench/peers", 7, "other firewalls to measure against, which only the benchmarks need"},
 
