@@ -34,7 +34,7 @@ const births = 1 << 14
 
 // Births returns a measurement. The load's table must have room for 16,384 more.
 func (l *Load) Births() *Births {
-	return &Births{load: l, journal: journal.New(0, journal.NewOutlet()), next: l.Conns}
+	return &Births{load: l, journal: journal.New(0, journal.NewOutlet(nil)), next: l.Conns}
 }
 
 // Begin begins at least n connections: a lookup that misses, the insertion of both tuples,
