@@ -107,9 +107,10 @@ func (t *Table) tupleOf(c *Conn, index uint32, dir Direction) (out packet.Tuple)
 func (t *Table) hasTuple(c *Conn, index uint32, dir Direction, tuple *packet.Tuple) bool {
 	if c.marks&markSix == 0 {
 		addrs := c.addrs[dir&1]
-		return low(&tuple.Src)^(addrs<<32|mapped4)|low(&tuple.Dst)^(addrs>>32<<32|mapped4)|
-			high(&tuple.Src)|high(&tuple.Dst)|
-			lastWord(tuple)^(uint64(c.ports[dir&1])|uint64(c.zone)<<32|uint64(c.proto)<<48) == 0
+		src, dst := addrs<<32|mapped4, addrs>>32<<32|mapped4
+		last := uint64(c.ports[dir&1]) | uint64(c.zone)<<32 | uint64(c.proto)<<48
+		return (low(&tuple.Src)^src)|(low(&tuple.Dst)^dst)|(lastWord(tuple)^last)|
+			high(&tuple.Src)|high(&tuple.Dst) == 0
 	}
 	own := t.tupleOf(c, index, dir)
 	return sameTuple(&own, tuple)

@@ -370,6 +370,70 @@ func TestO9_Counters(t *testing.T) {
 	}
 }
 
+// TestTuplesArePacked compares the packed tuples with what went in, and with what differs
+// from it in one bit.
+func TestTuplesArePacked(t *testing.T) {
+	table := newTable(t, Config{Capacity: 1})
+	r := rand.New(rand.NewPCG(1, 2))
+	addr := func(six bool) (a packet.Addr) {
+		a = packet.Addr{10: 0xff, 11: 0xff}
+		for i := range a {
+			if six || i >= 12 {
+				a[i] = byte(r.Uint32())
+			}
+		}
+		return a
+	}
+	for round := range 4000 {
+		six := round%2 == 0
+		draw := func() packet.Tuple {
+			return packet.Tuple{Src: addr(six), Dst: addr(six), SrcPort: uint16(r.Uint32()), DstPort: uint16(r.Uint32()), Zone: 7, Proto: packet.UDP}
+		}
+		both := [2]packet.Tuple{draw(), {}}
+		both[Reply] = both[Original].Reply()
+		if r.IntN(2) == 0 {
+			both[Reply].Src = addr(six)
+		}
+		if r.IntN(2) == 0 {
+			both[Reply].Dst = addr(six)
+		}
+		nat, possible := natFlags(&both[0], &both[1])
+		if !possible {
+			continue
+		}
+		c := &table.conns.all[0]
+		c.clear()
+		c.flags = nat
+		table.setTuples(c, 0, &both[0], &both[1], nat)
+		for dir, want := range both {
+			if got := table.tupleOf(c, 0, Direction(dir)); got != want {
+				t.Fatalf("%v became %v", want, got)
+			}
+			if !table.hasTuple(c, 0, Direction(dir), &want) {
+				t.Fatalf("%v is not found again", want)
+			}
+			for bit := range 16 * 8 {
+				for _, change := range []func(*packet.Tuple){
+					func(o *packet.Tuple) { o.Src[bit/8] ^= 1 << (bit % 8) },
+					func(o *packet.Tuple) { o.Dst[bit/8] ^= 1 << (bit % 8) },
+					func(o *packet.Tuple) { o.SrcPort ^= 1 << (bit % 16) },
+					func(o *packet.Tuple) { o.DstPort ^= 1 << (bit % 16) },
+					func(o *packet.Tuple) { o.Zone ^= 1 << (bit % 16) },
+					func(o *packet.Tuple) { o.Proto ^= 1 << (bit % 8) },
+				} {
+					other := want
+					if change(&other); table.hasTuple(c, 0, Direction(dir), &other) {
+						t.Fatalf("%v is taken for %v", other, want)
+					}
+				}
+			}
+			if other := draw(); table.hasTuple(c, 0, Direction(dir), &other) {
+				t.Fatalf("%v is taken for %v", other, want)
+			}
+		}
+	}
+}
+
 // TestHash looks for the obvious faults: unused input, unused output, shards unevenly full.
 func TestHash(t *testing.T) {
 	secret := newSecret()

@@ -59,7 +59,7 @@ func (b *Births) Begin(n int) (done int, took time.Duration, err error) {
 		table.Lookup(b.parsed[:], b.hits[:])
 		for i := range b.parsed {
 			if table.Track(&b.parsed[i], &b.hits[i], now, &b.result) != conntrack.OutcomeMiss {
-				return done, took, fmt.Errorf("%v exists", b.parsed[i].Tuple)
+				return done, took, fmt.Errorf("%v exists: %v, %+v", b.parsed[i].Tuple, b.result.Reason, b.hits[i])
 			}
 			if got := table.Insert(&proposals[i], &b.parsed[i], now, &b.result); got != conntrack.Inserted {
 				return done, took, fmt.Errorf("%v: outcome %d, %v", b.parsed[i].Tuple, got, b.result.Reason)
