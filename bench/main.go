@@ -62,13 +62,14 @@ type Scenario struct {
 func scenarios() []Scenario {
 	return []Scenario{
 		{"N1", "forwarded packets per second, established, 64 bytes, against a bare AF_XDP forwarder", forwarding},
+		{"N1-tcp", "the same with TCP connections that handshakes opened", forwardingTCP},
 		{"N2", "ns per tracked packet and lookup ladder, batch against one at a time", lookupLadder},
 	}
 }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{Use: "bench", Short: "Holdfast beside its peers", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(newList(), newRun(), newCompare(), newBare())
+	root.AddCommand(newList(), newRun(), newCompare(), newGenerators(), newBare(), newAFXDP())
 	return root
 }
 

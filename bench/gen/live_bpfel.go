@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type liveAnswers struct {
+	_      structs.HostLayout
+	Opened uint64
+	Acks   uint64
+	Resets uint64
+}
+
 type liveConfig struct {
 	_       structs.HostLayout
 	DstMac  [6]uint8
@@ -22,16 +29,43 @@ type liveConfig struct {
 	Flows   uint32
 	Ifindex uint32
 	DstPort uint16
-	Pad     uint16
+	Size    uint16
+}
+
+type liveProgress struct {
+	_      structs.HostLayout
+	Sent   uint64
+	Cursor uint64
+	Until  uint64
+	Start  uint64
+	Base   uint64
+	Rate   uint64
+}
+
+type liveTcpFlow struct {
+	_      structs.HostLayout
+	Next   uint32
+	Number uint32
+	Resent uint32
+	Acked  uint32
+	Peer   uint32
+	State  uint32
+	Asked  uint32
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	liveMapSent        = "sent"
-	liveMapSettings    = "settings"
-	liveProgLiveFrames = "live_frames"
+	liveMapAnswered      = "answered"
+	liveMapFlows         = "flows"
+	liveMapSettings      = "settings"
+	liveMapState         = "state"
+	liveProgLiveSynFlood = "live_syn_flood"
+	liveProgLiveTcpData  = "live_tcp_data"
+	liveProgLiveTcpOpen  = "live_tcp_open"
+	liveProgLiveUdp      = "live_udp"
+	liveProgTcpClient    = "tcp_client"
 )
 
 // loadLive returns the embedded CollectionSpec for live.
@@ -76,15 +110,21 @@ type liveSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type liveProgramSpecs struct {
-	LiveFrames *ebpf.ProgramSpec `ebpf:"live_frames"`
+	LiveSynFlood *ebpf.ProgramSpec `ebpf:"live_syn_flood"`
+	LiveTcpData  *ebpf.ProgramSpec `ebpf:"live_tcp_data"`
+	LiveTcpOpen  *ebpf.ProgramSpec `ebpf:"live_tcp_open"`
+	LiveUdp      *ebpf.ProgramSpec `ebpf:"live_udp"`
+	TcpClient    *ebpf.ProgramSpec `ebpf:"tcp_client"`
 }
 
 // liveMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type liveMapSpecs struct {
-	Sent     *ebpf.MapSpec `ebpf:"sent"`
+	Answered *ebpf.MapSpec `ebpf:"answered"`
+	Flows    *ebpf.MapSpec `ebpf:"flows"`
 	Settings *ebpf.MapSpec `ebpf:"settings"`
+	State    *ebpf.MapSpec `ebpf:"state"`
 }
 
 // liveVariableSpecs contains global variables before they are loaded into the kernel.
@@ -113,14 +153,18 @@ func (o *liveObjects) Close() error {
 //
 // It can be passed to loadLiveObjects or ebpf.CollectionSpec.LoadAndAssign.
 type liveMaps struct {
-	Sent     *ebpf.Map `ebpf:"sent"`
+	Answered *ebpf.Map `ebpf:"answered"`
+	Flows    *ebpf.Map `ebpf:"flows"`
 	Settings *ebpf.Map `ebpf:"settings"`
+	State    *ebpf.Map `ebpf:"state"`
 }
 
 func (m *liveMaps) Close() error {
 	return _LiveClose(
-		m.Sent,
+		m.Answered,
+		m.Flows,
 		m.Settings,
+		m.State,
 	)
 }
 
@@ -134,12 +178,20 @@ type liveVariables struct {
 //
 // It can be passed to loadLiveObjects or ebpf.CollectionSpec.LoadAndAssign.
 type livePrograms struct {
-	LiveFrames *ebpf.Program `ebpf:"live_frames"`
+	LiveSynFlood *ebpf.Program `ebpf:"live_syn_flood"`
+	LiveTcpData  *ebpf.Program `ebpf:"live_tcp_data"`
+	LiveTcpOpen  *ebpf.Program `ebpf:"live_tcp_open"`
+	LiveUdp      *ebpf.Program `ebpf:"live_udp"`
+	TcpClient    *ebpf.Program `ebpf:"tcp_client"`
 }
 
 func (p *livePrograms) Close() error {
 	return _LiveClose(
-		p.LiveFrames,
+		p.LiveSynFlood,
+		p.LiveTcpData,
+		p.LiveTcpOpen,
+		p.LiveUdp,
+		p.TcpClient,
 	)
 }
 

@@ -2,117 +2,148 @@ package gen
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
-
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-	"github.com/vishvananda/netlink"
-
-	"holdfast/internal/lab"
 )
 
-// passEverything gives a link an XDP program: a veth takes redirected frames only where
-// its receiving end has one, or GRO on (drivers/net/veth.c, veth_xdp_xmit).
-func passEverything(t *testing.T, ns *lab.Namespace, link string) {
-	t.Helper()
-	pass, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.XDP, License: "Dual BSD/GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2 /* XDP_PASS */), asm.Return()},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { pass.Close() })
-	l, err := ns.Link(link)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ns.Do(func() error { return netlink.LinkSetXdpFdWithFlags(l, pass.FD(), 1<<2 /* XDP_FLAGS_DRV_MODE */) }); err != nil {
-		t.Fatal(err)
+func TestLiveFramesMakesValidFramesOfEveryFlow(t *testing.T) {
+	w := newWire(t)
+	receivable(t, w.sink, "s0")
+	for _, row := range []struct {
+		name         string
+		size         Size
+		flows, count uint32
+		lengths      map[int]int // frames of each length
+	}{
+		{"smallest", 0, 40_000, 6000, map[int]int{60: 6000}},
+		{"fixed", 512, 7, 700, map[int]int{512: 700}},
+		{"largest", 1514, 7, 700, map[int]int{1514: 700}},
+		{"IMIX", IMIX, 5, 1200, map[int]int{60: 700, 590: 400, 1514: 100}},
+		{"all new", 0, AllNew, 700, map[int]int{60: 700}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := capture(t, w.sink, "s0")
+			defer c.Stop()
+			f := w.flows(row.flows, row.size)
+			begin, err := monotonic()
+			if err != nil {
+				t.Fatal(err)
+			}
+			in(t, w.gen, func() error {
+				g, err := NewLiveFrames(f)
+				if err != nil {
+					return err
+				}
+				defer g.Close()
+				return inSteps(g.Send, uint64(row.count), c)
+			})
+			lengths := map[int]int{}
+			for i, frame := range c.Frames() {
+				d := decode(t, frame.Data)
+				lengths[d.length]++
+				want := Mark{Flow: uint32(i) % row.flows, Number: uint32(i) / row.flows, Time: d.mark.Time}
+				if !d.marked || d.mark != want || d.source != f.source(want.Flow) || d.udp == nil {
+					t.Fatalf("frame %d is %+v, want %+v from %v", i, d, want, f.source(want.Flow))
+				}
+				if d.mark.Time < begin || d.mark.Time > begin+uint64(patience) {
+					t.Fatalf("frame %d was made %d ns after the start", i, d.mark.Time-begin)
+				}
+				begin = d.mark.Time
+			}
+			if fmt.Sprint(lengths) != fmt.Sprint(row.lengths) {
+				t.Errorf("lengths %v, want %v", lengths, row.lengths)
+			}
+		})
 	}
 }
 
-// g0 (source) ==veth== r0 (capture)
-func TestLiveFramesMakesValidFramesOfEveryFlow(t *testing.T) {
-	l := lab.ForTest(t)
-	source, err := l.Namespace("gen")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sink, err := l.Namespace("sink")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Veth(lab.End{Namespace: source, Name: "g0"}, lab.End{Namespace: sink, Name: "r0"}); err != nil {
-		t.Fatal(err)
-	}
-	passEverything(t, sink, "r0")
-	link, err := source.Link("g0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	capture, err := sink.Capture("r0", lab.CaptureOptions{
-		Keep:   1 << 16,
-		Filter: func(f []byte) bool { return f[12] == 8 && f[13] == 0 },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	const flows, count = 40_000, 50_000
-	deadline := time.Now().Add(10 * time.Second)
-	flow := Flows{
-		DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2},
-		Src: netip.MustParseAddr("10.1.0.1"), Dst: netip.MustParseAddr("203.0.113.9"), DstPort: 9,
-		Count: flows, Ifindex: link.Attrs().Index,
-	}
-	if err := source.Do(func() error {
-		g, err := NewLiveFrames(flow)
+func TestSYNFloodDrawsSources(t *testing.T) {
+	w := newWire(t)
+	receivable(t, w.sink, "s0")
+	c := capture(t, w.sink, "s0")
+	f := w.flows(256, 0)
+	f.Src = netip.MustParseAddr("198.18.7.0")
+	in(t, w.gen, func() error {
+		if _, err := NewSYNFlood(w.flows(256, 0)); err == nil {
+			t.Error("a first source that is not divisible was taken")
+		}
+		g, err := NewSYNFlood(f)
 		if err != nil {
 			return err
 		}
 		defer g.Close()
-		for sent := 0; sent < count; sent += 1000 { // in steps the capture can follow
-			if _, err := g.Send(10*time.Second, 1000); err != nil {
-				return err
-			}
-			for capture.Count() < sent+500 {
-				if time.Now().After(deadline) {
-					return fmt.Errorf("%d of %d frames arrived", capture.Count(), sent+1000)
-				}
-				time.Sleep(100 * time.Microsecond)
-			}
+		return inSteps(g.Send, 2000, c)
+	})
+	addresses, sources := map[netip.Addr]bool{}, map[netip.AddrPort]bool{}
+	inside := netip.MustParsePrefix("198.18.7.0/24")
+	for _, frame := range c.Frames() {
+		d := decode(t, frame.Data)
+		if d.tcp == nil || !d.tcp.SYN || d.tcp.ACK || d.tcp.DstPort != 9 || len(d.tcp.Options) != 3 || !inside.Contains(d.source.Addr()) {
+			t.Fatalf("not a SYN of the flood: %+v", d)
 		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+		addresses[d.source.Addr()], sources[d.source] = true, true
 	}
-	type endpoint struct {
-		addr string
-		port layers.UDPPort
+	if len(addresses) < 200 || len(sources) < 1900 {
+		t.Errorf("%d addresses and %d sources in 2000 SYNs", len(addresses), len(sources))
 	}
-	seen := map[endpoint]bool{}
-	for _, f := range capture.Frames() {
-		p := gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.DecodeOptions{})
-		ip, ok := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
-		udp, ok2 := p.Layer(layers.LayerTypeUDP).(*layers.UDP)
-		if !ok || !ok2 || p.ErrorLayer() != nil {
-			t.Fatalf("not UDP over IPv4: %v", p)
+}
+
+func TestRateIsKept(t *testing.T) {
+	w := newWire(t)
+	receivable(t, w.sink, "s0")
+	f := w.flows(10, 0)
+	f.Rate = 20_000
+	in(t, w.gen, func() error {
+		g, err := NewLiveFrames(f)
+		if err != nil {
+			return err
 		}
-		var sum uint32
-		for i := 0; i < 20; i += 2 {
-			sum += uint32(ip.Contents[i])<<8 | uint32(ip.Contents[i+1])
+		defer g.Close()
+		begin := time.Now()
+		made, err := g.Send(patience, 10_000)
+		took := time.Since(begin)
+		if made != 10_000 || took < 499*time.Millisecond {
+			t.Errorf("%d frames in %v at 20000/s", made, took)
 		}
-		if sum = sum>>16 + sum&0xffff; sum>>16+sum&0xffff != 0xffff {
-			t.Fatalf("header checksum of %v", ip)
+		return err
+	})
+}
+
+func TestSendEndsInTime(t *testing.T) {
+	w := newWire(t)
+	f := w.flows(10, 0)
+	f.Rate = 1
+	in(t, w.gen, func() error {
+		g, err := NewLiveFrames(f)
+		if err != nil {
+			return err
 		}
-		seen[endpoint{ip.SrcIP.String(), udp.SrcPort}] = true
+		defer g.Close()
+		made, err := g.Send(100*time.Millisecond, 1<<40)
+		if made == 0 || made > 10 {
+			t.Errorf("%d frames at 1/s", made)
+		}
+		return err
+	})
+}
+
+func TestFlowsThatCannotBeAreRefused(t *testing.T) {
+	good := Flows{DstMAC: macS0, SrcMAC: macG0, Src: netip.MustParseAddr("10.1.0.1"), Dst: netip.MustParseAddr("10.2.0.1"), Count: 1}
+	for name, spoil := range map[string]func(*Flows){
+		"IPv6":       func(f *Flows) { f.Src = netip.IPv6Loopback() },
+		"no flow":    func(f *Flows) { f.Count = 0 },
+		"too many":   func(f *Flows) { f.Count = AllNew + 1 },
+		"too small":  func(f *Flows) { f.Size = 59 },
+		"too large":  func(f *Flows) { f.Size = 1515 },
+		"no address": func(f *Flows) { f.DstMAC = nil },
+	} {
+		f := good
+		if spoil(&f); f.check(smallestUDP) == nil {
+			t.Errorf("%s: taken", name)
+		}
 	}
-	if len(seen) < flows*9/10 {
-		t.Errorf("%d of %d flows seen", len(seen), flows)
+	if err := good.check(smallestUDP); err != nil {
+		t.Error(err)
 	}
 }

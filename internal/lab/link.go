@@ -162,6 +162,16 @@ func (n *Namespace) Route(destination netip.Prefix, via netip.Addr, link string)
 	})
 }
 
+// Own makes every address of a prefix one of the namespace's own (a route of type local):
+// it answers ARP for them on each of its links, without an address each.
+func (n *Namespace) Own(prefix netip.Prefix) error {
+	return n.withLink("own "+prefix.String()+" by", "lo", func(l netlink.Link) error {
+		return n.handle.RouteAdd(&netlink.Route{
+			LinkIndex: l.Attrs().Index, Dst: ipNet(prefix.Masked()), Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST,
+		})
+	})
+}
+
 // DefaultRoute sends what no other route covers, of via's family, to via.
 func (n *Namespace) DefaultRoute(via netip.Addr) error {
 	if err := n.handle.RouteAdd(&netlink.Route{Gw: via.AsSlice()}); err != nil {

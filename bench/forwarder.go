@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/bench/gen"
+	"holdfast/internal/lab"
+)
+
+// forwarder is a process that forwards between f0 and f1: Holdfast or a peer.
+type forwarder struct {
+	name  string
+	start func(ctx context.Context, l *line) (*lab.Process, error)
+}
+
+// sample is what one round of one forwarder gave.
+type sample struct {
+	rate    float64 // packets/s at the sink
+	offered float64 // packets/s that the generator made
+	cost    float64 // ns of the forwarder's own CPU time per packet at the sink
+}
+
+// measure sends traffic through a forwarder for a while.
+func (l *line) measure(ctx context.Context, f forwarder, t traffic, length time.Duration) (s sample, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if t.protocol == tcp {
+		sink, err := l.drain(t.flows, gen.SinkAnswers)
+		if err != nil {
+			return s, err
+		}
+		defer sink.Close()
+	}
+	proc, err := f.start(ctx, l)
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", f.name, err)
+	}
+	defer func() {
+		// In its own time, so that a profile is complete; the error says that it is gone.
+		_ = proc.Kill(unix.SIGTERM)
+		select {
+		case <-proc.Done():
+		case <-time.After(3 * time.Second):
+			cancel()
+			<-proc.Done()
+		}
+	}()
+	err = l.gen.Do(func() error {
+		if err := pin(0, coreGenerator); err != nil {
+			return err
+		}
+		g, err := l.open(ctx, t)
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		if _, err := g.Send(30*time.Second, t.warmUp()); err != nil {
+			return err
+		}
+		cpu := cpuTime(proc.Pid())
+		w, err := l.window(g, length)
+		if err != nil {
+			return err
+		}
+		s = sample{rate: w.rate(), offered: w.offered(), cost: float64(cpuTime(proc.Pid())-cpu) / float64(w.arrived)}
+		return nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", f.name, err)
+	}
+	return s, nil
+}
+
+// run starts a forwarder's process on its core and waits until it says it is ready.
+func (l *line) run(ctx context.Context, binary string, args ...string) (*lab.Process, error) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	proc, err := l.fw.Start(ctx, lab.Program{Path: binary, Args: args, Stdout: writer, Stderr: os.Stderr})
+	err = errors.Join(err, writer.Close())
+	if err != nil {
+		return nil, err
+	}
+	if err := reader.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return nil, err
+	}
+	if _, err := reader.Read(make([]byte, 64)); err != nil {
+		return nil, fmt.Errorf("%s %v did not become ready: %w", binary, args, err)
+	}
+	return proc, pinAll(proc.Pid(), coreFirewall)
+}
+
+// versus runs two forwarders side by side, A B A B, with the same traffic.
+type versus struct {
+	bare, holdfast forwarder
+	rounds         int
+	length         time.Duration
+}
+
+// contest is what the rounds gave, one value a round.
+type contest struct {
+	ratios, bares, ours, costs []float64 // costs: ns of CPU time per packet above the bare forwarder's
+}
+
+func (v versus) run(ctx context.Context, l *line, at string, t traffic, report func(string)) (c contest, err error) {
+	for round := range v.rounds {
+		a, err := l.measure(ctx, v.bare, t, v.length)
+		if err != nil {
+			return c, err
+		}
+		b, err := l.measure(ctx, v.holdfast, t, v.length)
+		if err != nil {
+			return c, err
+		}
+		report(fmt.Sprintf("  %s, round %d of %d: bare %.0f/s of %.0f/s (%.0f ns), holdfast %.0f/s of %.0f/s (%.0f ns), ratio %.3f\n",
+			at, round+1, v.rounds, a.rate, a.offered, a.cost, b.rate, b.offered, b.cost, b.rate/a.rate))
+		c.ratios, c.bares, c.ours = append(c.ratios, b.rate/a.rate), append(c.bares, a.rate), append(c.ours, b.rate)
+		c.costs = append(c.costs, b.cost-a.cost)
+	}
+	return c, nil
+}
+
+// point makes a row's point out of it; without a goal must is 0.
+func (c contest) point(at string, must, aim float64) Point {
+	p := Point{At: at, Must: must, Aim: aim, Peers: map[string]float64{}}
+	p.Value, p.Min, p.Max = median(c.ratios)
+	p.OK = p.Value >= p.Must
+	p.Peers["bare"], _, _ = median(c.bares)
+	p.Peers["holdfast"], _, _ = median(c.ours)
+	p.Peers["cost_ns"], _, _ = median(c.costs)
+	return p
+}
+
+// best returns the highest rate of all rounds.
+func (c contest) best() float64 {
+	_, _, a := median(c.bares)
+	_, _, b := median(c.ours)
+	return max(a, b)
+}
