@@ -33,15 +33,7 @@ const mapped4 = 0xffff0000
 func low(a *packet.Addr) uint64  { return binary.LittleEndian.Uint64(a[8:]) }
 func high(a *packet.Addr) uint64 { return binary.LittleEndian.Uint64(a[:8]) }
 
-// pair packs two IPv4 addresses.
-func pair(src, dst *packet.Addr) uint64 { return low(src)>>32 | low(dst)>>32<<32 }
-
-// addr4 and addr6 unpack one address.
-func addr4(a uint32) (out packet.Addr) {
-	binary.LittleEndian.PutUint64(out[8:], uint64(a)<<32|mapped4)
-	return out
-}
-
+// addr6 unpacks one address.
 func addr6(words [2]uint64) (out packet.Addr) {
 	binary.LittleEndian.PutUint64(out[:8], words[0])
 	binary.LittleEndian.PutUint64(out[8:], words[1])
@@ -57,7 +49,7 @@ func (t *Table) setTuples(c *Conn, index uint32, original, reply *packet.Tuple, 
 		uint32(reply.SrcPort) | uint32(reply.DstPort)<<16,
 	}
 	if original.Src.Is4() {
-		c.addrs = [2]uint64{pair(&original.Src, &original.Dst), pair(&reply.Src, &reply.Dst)}
+		c.addrs = [2]uint64{uint64(packet.PairOf(original)), uint64(packet.PairOf(reply))}
 		return
 	}
 	c.marks |= markSix
@@ -81,7 +73,7 @@ func (t *Table) tupleOf(c *Conn, index uint32, dir Direction) (out packet.Tuple)
 	ports := c.ports[dir&1]
 	out.SrcPort, out.DstPort, out.Zone, out.Proto = uint16(ports), uint16(ports>>16), c.zone, c.proto
 	if c.marks&markSix == 0 {
-		out.Src, out.Dst = addr4(uint32(c.addrs[dir&1])), addr4(uint32(c.addrs[dir&1]>>32))
+		out.Src, out.Dst = packet.Pair(c.addrs[dir&1]).Addresses()
 		return out
 	}
 	s := &t.six.all[index]

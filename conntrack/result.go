@@ -63,9 +63,9 @@ type Result struct {
 
 // fill takes over what a packet's result says of its connection. The caller holds the
 // home lock.
-func (r *Result) fill(c *Conn, key classKey, index uint32, dir Direction) {
+func (r *Result) fill(c *Conn, key classKey, state TCPState, index uint32, dir Direction) {
 	r.class = key
-	r.Direction, r.TCP, r.Flags = dir, c.tcpState(), c.flags
+	r.Direction, r.TCP, r.Flags = dir, state, c.flags
 	r.Index, r.Incarnation = index, c.incarnation
 	r.Translated = false
 }
@@ -74,13 +74,16 @@ func (r *Result) fill(c *Conn, key classKey, index uint32, dir Direction) {
 // and connections that were inserted.
 func (r *Result) Class() Class { return r.class.class() }
 
-// was takes over what the connection was before the packet.
-func (r *Result) was(c *Conn) { r.WasTCP, r.WasFlags = c.tcpState(), c.flags }
-
-// translate computes the rewrite of a packet with tuple from, whose connection's other
-// tuple is other: the packet must leave as what other's packets answer.
-func (r *Result) translate(from, other *packet.Tuple) {
+// translate computes the rewrite of a packet with tuple from of one direction: it must
+// leave as what the packets of the other direction answer. The caller holds the home lock.
+func (t *Table) translate(c *Conn, index uint32, dir Direction, from *packet.Tuple, r *Result) {
+	r.Translated = true
+	if c.marks&markSix == 0 && (c.proto == packet.TCP || c.proto == packet.UDP) {
+		ports := c.ports[dir&1^1]
+		r.Rewrite.SetAnswer4(from, packet.Pair(c.addrs[dir&1^1]), uint16(ports), uint16(ports>>16))
+		return
+	}
+	other := t.tupleOf(c, index, dir^1)
 	to := other.Reply()
 	r.Rewrite.Set(from, &to)
-	r.Translated = true
 }

@@ -22,25 +22,35 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 		return t.giveWay(c, home, hit, EndKilled, now, r)
 	}
 	dir, ms, key := hit.Direction, milliseconds(now), t.keyOf(c)
-	r.was(c)
-	var v verdict
-	due := false
+	r.WasFlags, r.WasTCP = c.flags, Established
+	state, v := Established, tracked
+	known, due := false, false
 	if p.Tuple.Proto == packet.TCP {
-		before := c.shape()
-		v = c.trackTCP(p, dir, key.mode())
-		due = v.effect == effectTrack && c.due(&before)
+		if key.mode() != ModeSloppy {
+			known, due = c.trackEstablished(p, dir)
+		}
+		if !known {
+			r.WasTCP = c.tcp()
+			before := c.shape()
+			v = c.trackTCP(p, dir, key.mode())
+			due = v.effect == effectTrack && c.due(&before)
+			state = c.tcp()
+		}
 	} else {
-		before := c.flags
 		v = c.trackPseudo(dir, seconds(now))
-		due = c.flags != before
+		due = c.flags != r.WasFlags
+		state, r.WasTCP = StateNone, StateNone
 	}
 
 	switch v.effect {
 	case effectTrack:
-		if due || t.periodOver(c, key, ms) {
+		if ms != c.seen {
+			due = due || t.periodOver(c, key, ms)
+			c.stamp(ms)
+		}
+		if due {
 			r.Change = ChangeUpdate
 		}
-		c.stamp(ms)
 	case effectReopen:
 		c.incarnation = t.nextIncarnation()
 		c.stamp(ms)
@@ -50,19 +60,18 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 		return t.giveWay(c, home, hit, EndReplaced, now, r)
 	default:
 		r.Reason = v.reason
-		r.fill(c, key, hit.Index, dir)
+		r.fill(c, key, state, hit.Index, dir)
 		t.unlock(home)
 		return OutcomeDrop
 	}
 
 	c.edge[dir&1].count(p.Len())
-	r.fill(c, key, hit.Index, dir)
+	r.fill(c, key, state, hit.Index, dir)
 	if r.Change != ChangeNone {
 		t.export(c, hit.Index, ms, &r.State)
 	}
 	if c.flags&bothNAT != 0 {
-		other := t.tupleOf(c, hit.Index, dir^1)
-		r.translate(&p.Tuple, &other)
+		t.translate(c, hit.Index, dir, &p.Tuple, r)
 	}
 	t.unlock(home)
 	return OutcomePass
@@ -167,7 +176,9 @@ func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) Ins
 		return outcome
 	}
 	if nat != 0 {
-		r.translate(&pr.Original, &pr.Reply)
+		to := pr.Reply.Reply()
+		r.Rewrite.Set(&pr.Original, &to)
+		r.Translated = true
 	}
 	return Inserted
 }
@@ -187,7 +198,7 @@ func (t *Table) publish(c *Conn, index uint32, pr *Proposal, original, reply uin
 		c.incarnation = t.nextIncarnation()
 		t.linkLocked(c, index, original, reply)
 		r.Change = ChangeNew
-		r.fill(c, pr.Class.key(), index, Original)
+		r.fill(c, pr.Class.key(), c.tcpState(), index, Original)
 		t.exportNew(c, index, pr, &r.State)
 	}
 	t.unlockTwo(a, b)

@@ -1,6 +1,9 @@
 package packet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Changes says what a Rewrite changes.
 type Changes uint8
@@ -78,6 +81,56 @@ func (r *Rewrite) Set(from, to *Tuple) {
 	if r.DstPort != from.DstPort {
 		r.Changes |= ChangesDstPort
 	}
+}
+
+// Pair is the two IPv4 addresses of a tuple in one word, each as it lies in memory read
+// as a little-endian number: the source in the low half, the destination in the high one.
+type Pair uint64
+
+// PairOf returns the pair of a tuple, whose addresses must be IPv4.
+func PairOf(t *Tuple) Pair {
+	le := binary.LittleEndian
+	return Pair(le.Uint32(t.Src[12:])) | Pair(le.Uint32(t.Dst[12:]))<<32
+}
+
+// Addresses returns the two addresses.
+func (p Pair) Addresses() (src, dst Addr) {
+	binary.LittleEndian.PutUint64(src[8:], uint64(p)<<32|mappedHead)
+	binary.LittleEndian.PutUint64(dst[8:], uint64(p)>>32<<32|mappedHead)
+	return src, dst
+}
+
+// mappedHead is the half word in front of an IPv4 address in an Addr, little-endian.
+const mappedHead = 0xffff0000
+
+// SetAnswer4 makes r what turns a TCP or UDP packet over IPv4 with tuple from into one that
+// packets with the addresses and ports of answer would answer: what RewriteTo gives for
+// answer.Reply(), which it does not need. The two directions of a translated connection are
+// each other's from and answer. The caller answers for family and protocol.
+func (r *Rewrite) SetAnswer4(from *Tuple, answer Pair, srcPort, dstPort uint16) {
+	was := PairOf(from)
+	to := Pair(bits.RotateLeft64(uint64(answer), 32))
+	r.Src, r.Dst = to.Addresses()
+	r.SrcPort, r.DstPort = dstPort, srcPort
+	// Sums of ~from and to (RFC 1624), of 32-bit words: no carry is lost in 64 bits.
+	// It begins with -0, which is what the equal heads of the mapped addresses add.
+	addresses := uint64(1<<32-1) + uint64(^uint32(was)) + uint64(uint32(to)) + uint64(^uint32(was>>32)) + uint64(uint32(to>>32))
+	r.IPDelta = fold(addresses)
+	r.L4Delta = fold(addresses + portDelta(from.SrcPort, dstPort) + portDelta(from.DstPort, srcPort))
+	c := Changes(0)
+	if uint32(was) != uint32(to) {
+		c = ChangesSrc
+	}
+	if was>>32 != to>>32 {
+		c |= ChangesDst
+	}
+	if from.SrcPort != dstPort {
+		c |= ChangesSrcPort
+	}
+	if from.DstPort != srcPort {
+		c |= ChangesDstPort
+	}
+	r.Changes = c
 }
 
 // translatable reports whether both tuples are of one protocol and all addresses of one family.

@@ -3,6 +3,7 @@ package packet
 import (
 	"bytes"
 	"encoding/binary"
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -380,6 +381,35 @@ func TestM7_FlowLabelAndClass(t *testing.T) {
 	DecrementTTL(f, p)
 	if !bytes.Equal(f[14:21], head) || f[21] != 63 {
 		t.Errorf("% x, was % x, hop limit %d", f[14:21], head, f[21])
+	}
+}
+
+// TestSetAnswer4 compares the short way with the long one.
+func TestSetAnswer4(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 200000 {
+		addr := func() (a Addr) {
+			a[10], a[11] = 0xff, 0xff
+			binary.BigEndian.PutUint32(a[12:], []uint32{r.Uint32(), 0, 0xffffffff, 10<<24 | r.Uint32N(4)}[r.IntN(4)])
+			return a
+		}
+		port := func() uint16 { return []uint16{uint16(r.Uint32()), 0, 0xffff, 8 << 8}[r.IntN(4)] }
+		from := Tuple{Src: addr(), Dst: addr(), SrcPort: port(), DstPort: port(), Proto: []Proto{TCP, UDP}[r.IntN(2)]}
+		answer := from.Reply()
+		if r.IntN(2) == 0 {
+			answer.Dst, answer.DstPort = addr(), port()
+		}
+		if r.IntN(2) == 0 {
+			answer.Src, answer.SrcPort = addr(), port()
+		}
+		var got Rewrite
+		got.SetAnswer4(&from, PairOf(&answer), answer.SrcPort, answer.DstPort)
+		if want := RewriteTo(from, answer.Reply()); got != want {
+			t.Fatalf("from %v, answering %v:\n%+v\nwant\n%+v", from, answer, got, want)
+		}
+		if src, dst := PairOf(&answer).Addresses(); src != answer.Src || dst != answer.Dst {
+			t.Fatalf("%v became %v and %v", answer, src, dst)
+		}
 	}
 }
 
