@@ -2,6 +2,8 @@
 
 package conntrack
 
+import "sync/atomic"
+
 // raceBuild says that the race detector watches.
 const raceBuild = true
 
@@ -21,6 +23,10 @@ func (a *arena[T]) release() error {
 	a.all = nil
 	return nil
 }
+
+// storeWord and storeLong are atomic stores here, see arena_unsafe.go.
+func storeWord(p *atomic.Uint32, v uint32) { p.Store(v) }
+func storeLong(p *atomic.Uint64, v uint64) { p.Store(v) }
 
 // touch loads the one word of an entry that may be read without its lock.
 func touch(c *Conn) { c.link.Load() }

@@ -371,30 +371,30 @@ func (c *Conn) forget() {
 // natFlags returns which ends a pair of tuples translates, and whether the pair is
 // possible at all: one protocol, zone and family, and two different tuples.
 func natFlags(original, reply *packet.Tuple) (f Flags, possible bool) {
-	plain := original.Reply()
+	srcPort, dstPort := original.ReplyPorts()
 	v4 := original.Src.Is4()
-	if *original == *reply || reply.Proto != original.Proto || reply.Zone != original.Zone ||
+	if sameTuple(original, reply) || reply.Proto != original.Proto || reply.Zone != original.Zone ||
 		original.Dst.Is4() != v4 || reply.Src.Is4() != v4 || reply.Dst.Is4() != v4 {
 		return 0, false
 	}
-	if reply.Src != plain.Src {
+	if reply.Src != original.Dst {
 		f |= DestinationNAT
 	}
-	if reply.Dst != plain.Dst {
+	if reply.Dst != original.Src {
 		f |= SourceNAT
 	}
 	if original.Proto == packet.ICMP || original.Proto == packet.ICMPv6 {
 		// The identifier is the sender's port in both directions; the type is not
 		// translated.
-		if reply.SrcPort != plain.SrcPort {
+		if reply.SrcPort != srcPort {
 			f |= SourceNAT
 		}
-		return f, reply.DstPort == plain.DstPort
+		return f, reply.DstPort == dstPort
 	}
-	if reply.SrcPort != plain.SrcPort {
+	if reply.SrcPort != srcPort {
 		f |= DestinationNAT
 	}
-	if reply.DstPort != plain.DstPort {
+	if reply.DstPort != dstPort {
 		f |= SourceNAT
 	}
 	return f, true

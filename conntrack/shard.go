@@ -99,9 +99,9 @@ func (b *bucket) write(i int, tag uint8, s slot) {
 		word, shift = &b.more, uint(8*(i-8))
 	}
 	if w := word.Load(); uint8(w>>shift) != tag {
-		word.Store(w&^(0xff<<shift) | uint64(tag)<<shift)
+		storeLong(word, w&^(0xff<<shift)|uint64(tag)<<shift)
 	}
-	b.slots[i].Store(uint32(s))
+	storeWord(&b.slots[i], uint32(s))
 }
 
 // free returns an empty place, or -1. The caller holds the shard.
@@ -115,7 +115,7 @@ func (b *bucket) free() int {
 }
 
 // count adds to the number of tuples that lie behind. The caller holds the shard.
-func (b *bucket) count(n int64) { b.more.Store(b.more.Load() + uint64(n)<<32) }
+func (b *bucket) count(n int64) { storeLong(&b.more, b.more.Load()+uint64(n)<<32) }
 
 // shard is a lock and what it guards of one part of the index; the entries whose original
 // tuple has its home here are guarded by it too.
@@ -273,7 +273,7 @@ func (t *Table) clearLocked(hash uint64, dir Direction, index uint32) {
 			panic("conntrack: an entry without its slot")
 		}
 	}
-	walk.bucket(t).slots[walk.at].Store(0)
+	storeWord(&walk.bucket(t).slots[walk.at], 0)
 	for walk.step > 0 { // those before it lose one that lies behind
 		walk.step--
 		walk.bucket(t).count(-1)

@@ -187,11 +187,15 @@ func (c *Conn) due(from *shape) bool {
 			(unwrap(from.end[0], from.maxAck[1])^unwrap(end[0], r.maxAck))>>cell != 0
 	}
 	to := c.shape()
-	return from.dirs() != to.dirs()
+	var was, is [2]DirState
+	from.dirs(&was)
+	to.dirs(&is)
+	return was != is
 }
 
-// dirs returns the exported form of both directions, but for the scale.
-func (s *shape) dirs() (dirs [2]DirState) {
+// dirs fills in the exported form of both directions, but for the scale.
+func (s *shape) dirs(dirs *[2]DirState) {
+	*dirs = [2]DirState{}
 	cell := cellOf(s.maxWin[Original], s.maxWin[Reply])
 	open := opened(s.sets[Original], s.sets[Reply])
 	for d := Original; d <= Reply; d++ {
@@ -214,7 +218,6 @@ func (s *shape) dirs() (dirs [2]DirState) {
 		// The peer never allowed more than its window beyond what was sent.
 		dir.MaxEnd = dir.End + uint64(max(exportedWindow(s.maxWin[peer]), 1<<windowMin))
 	}
-	return dirs
 }
 
 // exportedWindow rounds a window up.
@@ -246,6 +249,6 @@ func (c *Conn) exportTo(s *State, index uint32, ms uint32) {
 		return
 	}
 	now := c.shape()
-	s.Dir = now.dirs()
+	now.dirs(&s.Dir)
 	s.Dir[Original].Scale, s.Dir[Reply].Scale = c.scale.of(Original), c.scale.of(Reply)
 }

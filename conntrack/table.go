@@ -215,7 +215,7 @@ func (t *Table) take() (index uint32, ok bool) {
 		next := t.conns.all[uint32(head)-1].link.Load()
 		if t.free.CompareAndSwap(head, head>>32<<32+1<<32|uint64(next)) {
 			index = uint32(head) - 1
-			t.conns.all[index].link.Store(0)
+			storeWord(&t.conns.all[index].link, 0)
 			t.conns.all[index].clear()
 			return index, true
 		}
@@ -236,7 +236,7 @@ func (t *Table) give(index uint32) {
 	c := &t.conns.all[index]
 	for {
 		head := t.free.Load()
-		c.link.Store(uint32(head))
+		storeWord(&c.link, uint32(head))
 		if t.free.CompareAndSwap(head, head>>32<<32+1<<32|uint64(index+1)) {
 			return
 		}

@@ -97,6 +97,10 @@ func (t *Table) verify(p *packet.Parsed, hit *Hit) (c *Conn, home uint32) {
 			return c, home
 		}
 	}
+	if b := &t.index.all[t.firstBucket(hit.Hash)]; b.candidate(tagOf(hit.Hash)) == 0 && b.overflow() == 0 {
+		hit.Found = false
+		return nil, 0 // most first packets
+	}
 	walk := t.search(hit.Hash)
 	for s := walk.next(t); s != 0; s = walk.next(t) {
 		c = &t.conns.all[s.index()]
@@ -176,8 +180,13 @@ func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) Ins
 		return outcome
 	}
 	if nat != 0 {
-		to := pr.Reply.Reply()
-		r.Rewrite.Set(&pr.Original, &to)
+		// Of the proposal, not of the entry: that may have ended by now.
+		if proto := pr.Original.Proto; (proto == packet.TCP || proto == packet.UDP) && pr.Original.Src.Is4() {
+			r.Rewrite.SetAnswer4(&pr.Original, packet.PairOf(&pr.Reply), pr.Reply.SrcPort, pr.Reply.DstPort)
+		} else {
+			to := pr.Reply.Reply()
+			r.Rewrite.Set(&pr.Original, &to)
+		}
 		r.Translated = true
 	}
 	return Inserted
@@ -217,7 +226,7 @@ func (t *Table) roomForLocked(a, b uint32) bool {
 // found by its first packet's tuple can be found by its answer's too.
 func (t *Table) linkLocked(c *Conn, index uint32, original, reply uint64) {
 	home := shardOf(original)
-	c.link.Store(linkLive | home)
+	storeWord(&c.link, linkLive|home)
 	t.placeLocked(reply, Reply, index)
 	t.placeLocked(original, Original, index)
 	t.shards[home].conns++
@@ -229,6 +238,6 @@ func (t *Table) unlinkLocked(c *Conn, index uint32, original, reply uint64) {
 	home := shardOf(original)
 	t.clearLocked(original, Original, index)
 	t.clearLocked(reply, Reply, index)
-	c.link.Store(0)
+	storeWord(&c.link, 0)
 	t.shards[home].conns--
 }

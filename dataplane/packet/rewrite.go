@@ -95,9 +95,15 @@ func PairOf(t *Tuple) Pair {
 
 // Addresses returns the two addresses.
 func (p Pair) Addresses() (src, dst Addr) {
-	binary.LittleEndian.PutUint64(src[8:], uint64(p)<<32|mappedHead)
-	binary.LittleEndian.PutUint64(dst[8:], uint64(p)>>32<<32|mappedHead)
+	src.set4Word(uint32(p))
+	dst.set4Word(uint32(p >> 32))
 	return src, dst
+}
+
+// set4Word makes a the IPv4 address that lies in memory as word does.
+func (a *Addr) set4Word(word uint32) {
+	binary.LittleEndian.PutUint64(a[:8], 0)
+	binary.LittleEndian.PutUint64(a[8:], uint64(word)<<32|mappedHead)
 }
 
 // mappedHead is the half word in front of an IPv4 address in an Addr, little-endian.
@@ -110,7 +116,8 @@ const mappedHead = 0xffff0000
 func (r *Rewrite) SetAnswer4(from *Tuple, answer Pair, srcPort, dstPort uint16) {
 	was := PairOf(from)
 	to := Pair(bits.RotateLeft64(uint64(answer), 32))
-	r.Src, r.Dst = to.Addresses()
+	r.Src.set4Word(uint32(to)) // in place: a copy would wait for its own stores
+	r.Dst.set4Word(uint32(to >> 32))
 	r.SrcPort, r.DstPort = dstPort, srcPort
 	// Sums of ~from and to (RFC 1624), of 32-bit words: no carry is lost in 64 bits.
 	// It begins with -0, which is what the equal heads of the mapped addresses add.

@@ -99,13 +99,17 @@ const (
 func (t Tuple) Reply() Tuple {
 	r := t
 	r.Src, r.Dst = t.Dst, t.Src
+	r.SrcPort, r.DstPort = t.ReplyPorts()
+	return r
+}
+
+// ReplyPorts returns the ports of Reply.
+func (t *Tuple) ReplyPorts() (src, dst uint16) {
 	switch t.Proto {
 	case ICMP, ICMPv6:
-		r.DstPort = uint16(icmpCounterpart(t.Proto, uint8(t.DstPort>>8)))<<8 | t.DstPort&0xff
-	default:
-		r.SrcPort, r.DstPort = t.DstPort, t.SrcPort
+		return t.SrcPort, uint16(icmpCounterpart(t.Proto, uint8(t.DstPort>>8)))<<8 | t.DstPort&0xff
 	}
-	return r
+	return t.DstPort, t.SrcPort
 }
 
 // icmpCounterpart returns the type that answers typ, or that typ answers. A type that

@@ -77,10 +77,8 @@ func (c *cursor) uint(n int) (v uint64) {
 
 // appendUint appends the n low bytes of v.
 func appendUint(dst []byte, v uint64, n int) []byte {
-	for n--; n >= 0; n-- {
-		dst = append(dst, byte(v>>(8*n)))
-	}
-	return dst
+	dst = binary.BigEndian.AppendUint64(dst, v<<(64-8*n))
+	return dst[:len(dst)-8+n]
 }
 
 // family says how addresses of a message are written.

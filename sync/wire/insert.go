@@ -59,12 +59,12 @@ const (
 func AppendInsert(dst []byte, s *conntrack.State) []byte {
 	start := len(dst)
 	fam := familyOf(&s.Original.Src, &s.Original.Dst, &s.Reply.Src, &s.Reply.Dst)
-	plain := s.Original.Reply()
+	srcPort, dstPort := s.Original.ReplyPorts()
 	flags := uint8(fam) | uint8(s.Sync)<<insertSync
-	if s.Reply.Src != plain.Src || s.Reply.SrcPort != plain.SrcPort {
+	if s.Reply.Src != s.Original.Dst || s.Reply.SrcPort != srcPort {
 		flags |= insertReplySrc
 	}
-	if s.Reply.Dst != plain.Dst || s.Reply.DstPort != plain.DstPort {
+	if s.Reply.Dst != s.Original.Src || s.Reply.DstPort != dstPort {
 		flags |= insertReplyDst
 	}
 	if s.Original.Zone != 0 {
