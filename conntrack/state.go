@@ -238,7 +238,18 @@ func (t *Table) export(c *Conn, index uint32, ms uint32, s *State) {
 // exportNew is export for an entry that was just made from a proposal.
 func (t *Table) exportNew(c *Conn, index uint32, pr *Proposal, s *State) {
 	s.Original, s.Reply, s.Class = pr.Original, pr.Reply, pr.Class
-	c.exportTo(s, index, c.seen)
+	if c.proto != packet.TCP || c.sets[Original]&^(SeenScale|SeenSACK) != SeenSYN {
+		c.exportTo(s, index, c.seen)
+		return
+	}
+	// What shape.dirs makes of a SYN that nobody has answered (TestExportOfSYN).
+	s.Index, s.Incarnation, s.Flags, s.Idle = index, c.incarnation, c.flags, 0
+	e := &c.edge[Original]
+	o, r := &s.Dir[Original], &s.Dir[Reply]
+	o.Seen, o.Scale, o.MaxWin = c.sets[Original], c.scale.of(Original), exportedWindow(e.maxWin)
+	o.End, o.MaxEnd, o.MaxAck = e.position(), e.position()+1<<windowMin, 0
+	r.Seen, r.Scale, r.MaxWin, r.End, r.MaxEnd = 0, 0, 0, 0, 0
+	r.MaxAck = unwrap(e.position(), c.edge[Reply].maxAck)
 }
 
 // exportTo fills in what the entry itself holds.

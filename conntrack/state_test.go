@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -8,6 +9,26 @@ import (
 
 	"holdfast/dataplane/packet"
 )
+
+// TestExportOfSYN compares what Insert tells of a SYN with what Export does.
+func TestExportOfSYN(t *testing.T) {
+	table := newTable(t, Config{Capacity: 1000})
+	r := rand.New(rand.NewPCG(5, 5))
+	for i := range 1000 {
+		p := tcpPacket(numbered(i), packet.FlagSYN, r.Uint32(), 0)
+		p.Window, p.End = uint16(r.Uint32()), p.End+uint16(r.IntN(3)*100)
+		if r.IntN(2) == 0 {
+			p.TCPOptions, p.WScale = packet.HasWScale|packet.HasSACKPermitted, uint8(r.IntN(15))
+		}
+		pr := proposalFor(p.Tuple)
+		var res Result
+		res.State.Dir = [2]DirState{{Seen: 0xff, Scale: 9, MaxWin: 9, End: 9, MaxEnd: 9, MaxAck: 9}, {Seen: 0xff, Scale: 9, MaxWin: 9, End: 9, MaxEnd: 9, MaxAck: 9}}
+		var want State
+		if table.Insert(&pr, &p, 1, &res) != Inserted || !table.Export(res.Index, 1, &want) || res.State != want {
+			t.Fatalf("insert tells %+v\nexport %+v", res.State, want)
+		}
+	}
+}
 
 // anyState draws a state of one connection: incarnations collide often, and its other
 // fields are whatever they like.
