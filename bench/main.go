@@ -63,7 +63,10 @@ func scenarios() []Scenario {
 	return []Scenario{
 		{"N1", "forwarded packets per second, established, 64 bytes, against a bare AF_XDP forwarder", forwarding},
 		{"N1-tcp", "the same with TCP connections that handshakes opened", forwardingTCP},
-		{"N2", "ns per tracked packet and lookup ladder, batch against one at a time", lookupLadder},
+		{"N2", "ns per packet of an established connection, tracker alone", tracking},
+		{"N3", "ns per new connection, tracker and journal alone", births},
+		{"N4", "bytes per connection", memory},
+		{"N16", "two workers against one, tracker alone", twoWorkers},
 	}
 }
 
