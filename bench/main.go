@@ -67,6 +67,7 @@ func scenarios() []Scenario {
 		{"N3", "ns per new connection, tracker and journal alone", births},
 		{"N4", "bytes per connection", memory},
 		{"N16", "two workers against one, tracker alone", twoWorkers},
+		{"flood", "a SYN flood against a table of 100,000 connections, real clients going on", flood},
 	}
 }
 
