@@ -66,6 +66,8 @@ func scenarios() []Scenario {
 		{"N2", "ns per packet of an established connection, tracker alone", tracking},
 		{"N3", "ns per new connection, tracker and journal alone", births},
 		{"N4", "bytes per connection", memory},
+		{"N14", "kill by gateway, last packet", killByGateway},
+		{"N15", "kill by any selector, last packet", killByAny},
 		{"N16", "two workers against one, tracker alone", twoWorkers},
 		{"flood", "a SYN flood against a table of 100,000 connections, real clients going on", flood},
 	}

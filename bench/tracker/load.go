@@ -30,6 +30,7 @@ type Load struct {
 	Table  *conntrack.Table
 	Conns  int
 	frames []frame
+	of     []int // whose each frame is
 	now    int64
 }
 
@@ -48,7 +49,8 @@ func Fill(conns, room int) (*Load, error) {
 	}
 	r := rand.New(rand.NewPCG(1, uint64(conns)))
 	for i := range sampled {
-		l.frames = append(l.frames, frameOf(r.IntN(conns), conntrack.Direction(i%2)))
+		conn := r.IntN(conns)
+		l.of, l.frames = append(l.of, conn), append(l.frames, frameOf(conn, conntrack.Direction(i%2)))
 	}
 	return l, nil
 }
@@ -74,7 +76,7 @@ func tuples(i int) (original, reply packet.Tuple) {
 // establish takes connection i through its handshake.
 func (l *Load) establish(i int) error {
 	original, reply := tuples(i)
-	pr := conntrack.Proposal{Original: original, Reply: reply, Class: conntrack.Class{Rule: 1, Egress: 1, Gateway: uint8(1 + i&1)}}
+	pr := conntrack.Proposal{Original: original, Reply: reply, Class: conntrack.Class{Rule: 1, Egress: 1, Gateway: gateway(i)}}
 	var r conntrack.Result
 	syn := segment(original, packet.FlagSYN, 99, 0)
 	if got := l.Table.Insert(&pr, &syn, l.now, &r); got != conntrack.Inserted {
