@@ -111,7 +111,7 @@ type class struct {
 // tally counts the connections of one class.
 type tally struct {
 	live   atomic.Int64  // in the table, the dead among them until they are reaped
-	reaped atomic.Uint64 // dead ones that have left
+	reaped atomic.Uint64 // those that a kill of the class has ended and that have left
 }
 
 // tallyTaken is added to live while a place changes its class: too large to be a count.
@@ -171,10 +171,10 @@ func (t *Table) takeOver(id classID, from, to classKey) bool {
 	return taken
 }
 
-// leaveClass counts a connection out. dead says that a kill has ended it.
-func (t *Table) leaveClass(id classID, dead bool) {
+// leaveClass counts a connection out. fallen says that a kill of the class has ended it.
+func (t *Table) leaveClass(id classID, fallen bool) {
 	tally := &t.tallies.all[id]
-	if dead {
+	if fallen {
 		tally.reaped.Add(1)
 	}
 	tally.live.Add(-1)
@@ -211,7 +211,12 @@ func (t *Table) classOf(c *Conn) Class { return t.keyOf(c).class() }
 // keyOf returns the same, packed.
 func (t *Table) keyOf(c *Conn) classKey { return classKey(t.classes.all[c.class].key.Load()) }
 
-// dead reports whether a kill has ended the entry. The caller holds its home.
+// dead reports whether a kill has ended the entry, by its class or by itself. The caller
+// holds its home.
 func (t *Table) dead(c *Conn) bool {
-	return uint64(c.incarnation) <= t.classes.all[c.class].killed.Load()
+	return uint64(c.incarnation) <= t.classes.all[c.class].killed.Load() || c.marks&markDoomed != 0
 }
+
+// fallen reports whether a kill of its class has ended the entry, and no other before.
+// The caller holds its home.
+func (t *Table) fallen(c *Conn) bool { return c.marks&markDoomed == 0 && t.dead(c) }

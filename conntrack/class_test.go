@@ -152,7 +152,7 @@ func TestQ3_KillIsExact(t *testing.T) {
 				reaped++
 			}
 		}
-		killed += table.Reaped(&kill)
+		killed += table.ReapedOf(&kill)
 	}
 	stop.Store(true)
 	wg.Wait()

@@ -139,16 +139,18 @@ const linkLive = 1 << 31
 
 // marks is what a node knows of a connection for itself: it is not exported.
 //
-//	 7         5   4    3       2   1       0
-//	+-----------+-----+-----------+-----------+
-//	| 0         | six | wait      | ahead     |
-//	+-----------+-----+-----------+-----------+
+//	 7     6   5     4     3       2   1       0
+//	+-------+-------+-----+-----------+-----------+
+//	| 0     | doomed| six | wait      | ahead     |
+//	+-------+-------+-----+-----------+-----------+
 type marks uint8
 
 const (
 	markAhead marks = 1 << 0 // << direction: its edge.end was imported and may lie beyond the wire (F5)
 	markWait  marks = 3 << 2
 	markSix   marks = 1 << 4 // the addresses are IPv6, the most of them in Table.six
+
+	markDoomed marks = 1 << 5 // a kill has ended it by itself, and that kill's Reap takes it away
 
 	waitShift = 2
 )

@@ -29,6 +29,9 @@ const (
 
 // worthOf judges an entry. The caller holds its home.
 func (c *Conn) worthOf() worth {
+	if c.marks&markDoomed != 0 {
+		return worthInUse // its kill takes it away, and tells who must know
+	}
 	if c.proto != packet.TCP {
 		if c.flags&Replied == 0 {
 			return worthHalfOpen

@@ -10,8 +10,13 @@ import "sync"
 //	incarnations of a class  ---1--4--7--9--|--12--15-->
 //	                            dead        killed   live
 //
-// The memory comes back when somebody passes by: the sweep (Reap), or a packet of the
-// connection. Across nodes a kill is told by what it matches and by its incarnation: the
+// Where the classes do not say which connections are meant, KillEach looks at every one,
+// in steps, and dooms those that match, each by a mark of its own under its home lock. A
+// doomed connection is as dead as the others at once; its packets drop until the kill
+// itself takes it away.
+//
+// The memory comes back by Reap, over the whole table after either kill; what only its
+// class has killed goes with the sweep too, or when a packet of it passes by. Across nodes a kill is told by what it matches and by its incarnation: the
 // order of incarnations is the same on every node (they are Lamport clocks), so a replica
 // that was born before the kill is refused whatever the order in which the two arrive.
 
@@ -43,13 +48,13 @@ type Kill struct {
 // of zero means all that have begun until now; otherwise it is the one that a peer told
 // of. match must stay true to itself: it is asked again for classes that are new later.
 //
-// Nothing is given back yet: call Reap over the whole table, then Reaped says how many
+// Nothing is given back yet: call Reap over the whole table, then ReapedOf says how many
 // connections it was.
 func (t *Table) Kill(match func(*Class) bool, before Incarnation) (k Kill) {
 	t.kills.Lock()
 	defer t.kills.Unlock()
 	if before == 0 {
-		before = Incarnation(t.counter.Load()<<16 | 0xffff)
+		before = t.Latest()
 	} else {
 		t.heard(before)
 	}
@@ -75,10 +80,15 @@ func (t *Table) Kill(match func(*Class) bool, before Incarnation) (k Kill) {
 	return k
 }
 
-// Reaped returns how many connections of the kill have left the table so far. After a
+// Latest returns an incarnation above all that this node has given or heard of so far and
+// below all that it will: what a kill of all that is there until now ends up to. Every
+// call returns another, so it names the kill too.
+func (t *Table) Latest() Incarnation { return Incarnation(t.counter.Add(1)<<16 | 0xffff) }
+
+// ReapedOf returns how many connections of the kill have left the table so far. After a
 // Reap over the whole table it is how many the kill has ended, if no other kill has met
 // the same classes in between.
-func (t *Table) Reaped(k *Kill) (n int) {
+func (t *Table) ReapedOf(k *Kill) (n int) {
 	for i, id := range k.classes {
 		n += int(t.tallies.all[id].reaped.Load() - k.reaped[i])
 	}

@@ -59,16 +59,17 @@ func (t *Table) remove(index uint32, incarnation Incarnation, now int64, s *Stat
 	}
 	t.export(c, index, milliseconds(now), s)
 	t.unlinkLocked(c, index, original, reply)
-	class, dead := c.class, t.dead(c)
+	class, fallen := c.class, t.fallen(c)
 	t.unlockTwo(home, b)
-	t.leaveClass(class, dead)
+	t.leaveClass(class, fallen)
 	t.give(index)
 	return true
 }
 
 // Sweep looks at count entries of the dense array from the index from on, and removes
-// those that have been idle for longer than grace allows, and those that a kill has ended. It fills ended and stops early
-// where that is full, so no removal goes unreported. It returns where to go on, zero
+// those that have been idle for longer than grace allows, and those that a kill of their
+// class has ended. It fills ended and stops early where that is full, so no removal goes
+// unreported. It returns where to go on, zero
 // after the last, and how many it removed. Workers sweep ranges of their own choice; two
 // in one range do no harm.
 func (t *Table) Sweep(from, count uint32, now int64, grace Grace, ended []Ended) (next uint32, n int) {
@@ -110,6 +111,8 @@ func (t *Table) Sweep(from, count uint32, now int64, grace Grace, ended []Ended)
 // over returns why an entry is to go, or EndUnset. The caller holds its home.
 func (t *Table) over(c *Conn, ms uint32, j *judge) EndReason {
 	switch {
+	case c.marks&markDoomed != 0:
+		return EndUnset // its kill takes it away
 	case t.dead(c):
 		return EndKilled
 	case j.expired(t.keyOf(c).timeouts(), c.flags, c.timer(), c.idle(ms)):

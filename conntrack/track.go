@@ -33,7 +33,7 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 			r.WasTCP = c.tcp()
 			before := c.shape()
 			v = c.trackTCP(p, dir, key.mode())
-			due = v.effect == effectTrack && c.due(&before)
+			due = c.due(&before) // also where it only forwards: an overrun of the window moves an edge (C11)
 			state = c.tcp()
 		}
 	} else {
@@ -56,6 +56,9 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 		c.stamp(ms)
 		r.Change = ChangeReopened
 	case effectForward:
+		if due {
+			r.Change = ChangeUpdate
+		}
 	case effectSupersede:
 		return t.giveWay(c, home, hit, EndReplaced, now, r)
 	default:
@@ -80,6 +83,12 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 // giveWay ends a connection in whose place the packet at hand may begin another one. The
 // caller holds its home, which is released.
 func (t *Table) giveWay(c *Conn, home uint32, hit *Hit, why EndReason, now int64, r *Result) Outcome {
+	if c.marks&markDoomed != 0 {
+		r.Reason = drop.Killed
+		r.fill(c, t.keyOf(c), c.tcpState(), hit.Index, hit.Direction)
+		t.unlock(home)
+		return OutcomeDrop
+	}
 	incarnation := c.incarnation
 	t.unlock(home)
 	if t.Remove(hit.Index, incarnation, now, &r.State) {

@@ -36,21 +36,25 @@ func (t *Table) View(index uint32, now int64, v *View) bool {
 	if t.dead(c) {
 		return false
 	}
+	t.glance(c, index, now, v)
 	idle := c.idle(milliseconds(now))
 	judge := t.regimes.at(now, GraceOwner)
 	limit := judge.limit(t.keyOf(c).timeouts(), c.flags, c.timer(), idle)
-	*v = View{
-		Index: index, Incarnation: c.incarnation,
-		Original: t.tupleOf(c, index, Original), Reply: t.tupleOf(c, index, Reply),
-		TCP: c.tcpState(), Timer: c.timer(), Flags: c.flags, Class: t.classOf(c),
-		Age:  time.Duration(max(0, int32(seconds(now)-c.born))) * time.Second,
-		Idle: time.Duration(idle) * time.Millisecond,
-		Left: (time.Duration(limit) - time.Duration(idle)) * time.Millisecond,
-	}
+	v.Left = (time.Duration(limit) - time.Duration(idle)) * time.Millisecond
 	for d := range c.edge {
 		v.Packets[d], v.Bytes[d] = c.edge[d].traffic()
 	}
 	return true
+}
+
+// glance fills in what a selector looks at: all but Left and the counters. The caller
+// holds the entry's home.
+func (t *Table) glance(c *Conn, index uint32, now int64, v *View) {
+	v.Index, v.Incarnation = index, c.incarnation
+	v.Original, v.Reply = t.tupleOf(c, index, Original), t.tupleOf(c, index, Reply)
+	v.TCP, v.Timer, v.Flags, v.Class = c.tcpState(), c.timer(), c.flags, t.classOf(c)
+	v.Age = time.Duration(max(0, int32(seconds(now)-c.born))) * time.Second
+	v.Idle = time.Duration(c.idle(milliseconds(now))) * time.Millisecond
 }
 
 // Export fills s with the exported form of the connection at index, for a bulk transfer

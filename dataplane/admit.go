@@ -22,14 +22,16 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	if hop.Kind == fib.Local {
 		return w.toSelf(b, i), false
 	}
-	if why := forwardable(p, &hop); why != drop.Pass {
-		if why == drop.NoRoute {
-			return w.refuseUnreachable(b, i, packet.UnreachableRoute), false
-		}
+	why := forwardable(p, &hop)
+	if why != drop.Pass && why != drop.NoRoute {
 		return dropped(why), false
 	}
-	if back := w.hopTo(p.Tuple.Src); back.Port != b.in.ID || back.Kind == fib.Local {
+	// Before any answer: a source that cannot be there, our own address among them, gets none.
+	if !w.comesFrom(b.in, p.Tuple.Src) {
 		return dropped(drop.SourceInvalid), false
+	}
+	if why == drop.NoRoute {
+		return w.refuseUnreachable(b, i, packet.UnreachableRoute), false
 	}
 	if p.TTL <= 1 {
 		return w.refuseTTL(b, i), false
@@ -52,6 +54,13 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 		return w.park(b, i), false
 	}
 	return w.begin(b, i, &verdict, hop.Port)
+}
+
+// comesFrom reports whether a source lies where the routes say that it does: behind the
+// port that its packet came in by, and not in this node itself (RFC 2827).
+func (w *Worker) comesFrom(in *share, src packet.Addr) bool {
+	back := w.hopTo(src)
+	return back.Port == in.ID && back.Kind != fib.Local
 }
 
 // forwardable says whether a packet may cross the firewall at all.
@@ -94,7 +103,7 @@ func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, egress packet.Po
 			return dropped(drop.NATExhausted), false
 		}
 		proposal.Reply = reply
-		switch w.snapshot.Table.Insert(&proposal, p, w.now, r) {
+		switch w.insert(&proposal, p) {
 		case conntrack.Inserted:
 			clashed = nat.Binding{}
 			return fate{}, true
@@ -111,25 +120,40 @@ func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, egress packet.Po
 				w.bereave(&r.State, r.Why) // a dead one was in the way
 			}
 		case conntrack.Clash:
-		case conntrack.Full:
-			if !w.evict() {
-				return dropped(drop.TableFull), false
-			}
-		default:
+		default: // full, or no packet to begin with
 			return dropped(r.Reason), false
 		}
 	}
 	return dropped(drop.TupleClash), false
 }
 
+// Bounds of the search for room, for one first packet. What is established lies together
+// in the table, mostly, and the search passes over it in some steps: without a second one
+// a first packet in seventy would be lost (TestB15_SYNFlood).
+const (
+	evictTries = 2 // evictions; another worker may take the place that one has made
+	evictSteps = 8 // searches for a victim
+)
+
+// insert is Table.Insert that makes room in a full table, for the same proposal.
+func (w *Worker) insert(pr *conntrack.Proposal, p *packet.Parsed) conntrack.InsertOutcome {
+	out := w.snapshot.Table.Insert(pr, p, w.now, &w.result)
+	for tries := 0; out == conntrack.Full && tries < evictTries && w.evict(); tries++ {
+		out = w.snapshot.Table.Insert(pr, p, w.now, &w.result)
+	}
+	return out
+}
+
 // evict makes room in a full table and reports whether it did.
 func (w *Worker) evict() bool {
 	victim := &w.ended[0] // free here: the sweep has told of what it held
-	if !w.snapshot.Table.Evict(w.now, victim) {
-		return false
+	for range evictSteps {
+		if w.snapshot.Table.Evict(w.now, victim) {
+			w.bereave(&victim.State, victim.Why)
+			return true
+		}
 	}
-	w.bereave(&victim.State, victim.Why)
-	return true
+	return false
 }
 
 func (w *Worker) countRule(index uint32) {

@@ -50,9 +50,12 @@ func (w *Worker) answer(b *burst, i int, write func(dst, frame []byte, p *packet
 
 // addressFor returns the port's own address of the family that a packet has, the source
 // of our errors about it (H9: ingress-side).
-func (s *share) addressFor(p *packet.Parsed) (packet.Addr, bool) {
+func (s *share) addressFor(p *packet.Parsed) (packet.Addr, bool) { return s.address(p.Version == 4) }
+
+// address returns the port's own address of a family.
+func (s *share) address(v4 bool) (packet.Addr, bool) {
 	for _, a := range s.Addresses {
-		if a.Is4() == (p.Version == 4) && !a.IsLinkLocal() {
+		if a.Is4() == v4 && !a.IsLinkLocal() {
 			return a, true
 		}
 	}
@@ -60,7 +63,12 @@ func (s *share) addressFor(p *packet.Parsed) (packet.Addr, bool) {
 }
 
 // refuseTTL drops a packet whose TTL is used up and tells its sender (L1).
+//
+// It is asked before the connection is verified, so the source is looked at here too.
 func (w *Worker) refuseTTL(b *burst, i int) fate {
+	if !w.comesFrom(b.in, b.parsed[i].Tuple.Src) {
+		return dropped(drop.SourceInvalid)
+	}
 	from, ok := b.in.addressFor(&b.parsed[i])
 	if ok && w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
 		return packet.AppendTimeExceeded(dst, frame, p, from)

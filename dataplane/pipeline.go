@@ -52,12 +52,26 @@ func (w *Worker) decode(b *burst) {
 		b.frame[i] = frame
 		b.fate[i] = dropped(packet.Decode(frame, &b.parsed[i]))
 		if b.fate[i].why == drop.Pass {
-			if dst := packet.DstMAC(frame); dst != mac && !dst.IsGroup() {
-				b.fate[i].why = drop.NotForThisMAC
+			if why := addressed(frame, &b.parsed[i], mac); why != drop.Pass {
+				b.fate[i].why = why
 				b.parsed[i].Kind = packet.KindUnset
 			}
 		}
 	}
+}
+
+// addressed says whether a frame is for a station: to its MAC, or to a group, but not to
+// one address of IP by a group of Ethernet (RFC 1812 section 5.3.4).
+func addressed(frame []byte, p *packet.Parsed, mac packet.MAC) drop.Reason {
+	switch dst := packet.DstMAC(frame); {
+	case dst == mac:
+		return drop.Pass
+	case !dst.IsGroup():
+		return drop.NotForThisMAC
+	case p.Kind == packet.KindIP && !p.DstMulticast():
+		return drop.Multicast
+	}
+	return drop.Pass
 }
 
 // judge takes one decoded packet through the rest of the path.

@@ -49,10 +49,11 @@ func (w *Worker) sweep() {
 
 // bereave gives back what a connection that ended had, and tells the peers.
 func (w *Worker) bereave(last *conntrack.State, why conntrack.EndReason) {
+	w.ends[why].Store(w.ends[why].Load() + 1)
 	ports := w.snapshot.Ports
 	ports.Release(ports.BindingOf(last.Original, last.Reply))
-	if !w.active {
-		return
+	if !w.active || why == conntrack.EndKilled {
+		return // of a kill of its class the peers hear as a whole
 	}
 	if last.Incarnation.Node() != w.config.Node {
 		// Another node told the peers of it, by its own index: they learn ours first.
@@ -60,3 +61,7 @@ func (w *Worker) bereave(last *conntrack.State, why conntrack.EndReason) {
 	}
 	w.config.Journal.Delete(last, why)
 }
+
+// Ends counts the connections that this worker has seen end for a reason: evicted ones
+// say that the table is too small, or under attack. Safe from any goroutine.
+func (w *Worker) Ends(why conntrack.EndReason) uint64 { return w.ends[why].Load() }

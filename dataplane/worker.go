@@ -80,9 +80,11 @@ type Worker struct {
 	sweptAt      int64  // when
 	ended        [sweepStep]conntrack.Ended
 	announce     atomic.Int32 // announcements asked for
+	aborts       aborts
 	accounted    atomic.Pointer[xsk.Account]
 	askedFor     atomic.Bool // somebody wants a fresh account
 	lapses       atomic.Uint64
+	ends         [conntrack.EndEvicted + 1]atomic.Uint64 // connections that ended, by EndReason
 }
 
 // NewWorker opens the worker's sockets on every port and enters them where frames reach
@@ -220,6 +222,7 @@ func (w *Worker) turn() (busy bool) {
 	}
 	w.retryParked()
 	w.makeAnnouncements()
+	busy = w.makeAborts() || busy
 	w.flush()
 	w.refill()
 	w.sweep()

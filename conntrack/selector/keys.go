@@ -1,7 +1,6 @@
 package selector
 
 import (
-	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -12,46 +11,48 @@ import (
 	"holdfast/rules/config"
 )
 
-// key is one key of the language.
+// key is one key of the language. One that speaks of the class of a connection alone
+// says so by class, and what it says of a connection follows.
 type key struct {
 	name    string
 	noun    string // what its values are
 	example string
-	parse   func(value string) (canonical string, holds test, ok bool)
+	parse   parse                                                 // nil where class is not
+	class   func(c *conntrack.Class, n *Names, value string) bool // nil: it says nothing of the class
 }
 
 // keys is the language, in the order in which it is told.
 var keys = []key{
-	{"label", "a label", "web", name(hasLabel)},
-	{"rule", "a rule id", "web-out", name(func(v *conntrack.View, n *Names, id string) bool {
-		rule, _ := n.rule(v)
+	{"label", "a label", "web", nil, mayHaveLabel},
+	{"rule", "a rule id", "web-out", nil, func(c *conntrack.Class, n *Names, id string) bool {
+		rule, _ := n.rule(c)
 		return rule == id || rule == "" && id == config.DefaultID
-	})},
-	{"gateway", "a gateway", "isp1", name(func(v *conntrack.View, n *Names, gateway string) bool {
-		return n != nil && n.Gateway != nil && n.Gateway(v) == gateway
-	})},
-	{"port", "a logical port", "wan", name(func(v *conntrack.View, n *Names, port string) bool {
-		return n.port(v.Ingress) == port || n.port(v.Egress) == port
-	})},
-	{"proto", "a protocol", "tcp", proto},
-	{"src", "an address or network", "10.0.0.0/24", network(func(v *conntrack.View) []packet.Addr { return []packet.Addr{v.Original.Src} })},
-	{"dst", "an address or network", "203.0.113.9", network(func(v *conntrack.View) []packet.Addr { return []packet.Addr{v.Original.Dst} })},
-	{"addr", "an address or network", "10.0.0.7", network(func(v *conntrack.View) []packet.Addr {
-		return []packet.Addr{v.Original.Src, v.Original.Dst, v.Reply.Src, v.Reply.Dst}
-	})},
-	{"sport", "a port number or range", "1024-65535", portNumber(func(t *packet.Tuple) uint16 { return t.SrcPort })},
-	{"dport", "a port number or range", "443", portNumber(func(t *packet.Tuple) uint16 { return t.DstPort })},
-	{"nat", "snat, dnat, none or an address", "203.0.113.2", translation},
-	{"state", "a state", "established", state},
+	}},
+	{"gateway", "a gateway", "isp1", nil, func(c *conntrack.Class, n *Names, gateway string) bool {
+		return n != nil && n.Gateway != nil && n.Gateway(c.Gateway) == gateway
+	}},
+	{"port", "a logical port", "wan", nil, func(c *conntrack.Class, n *Names, port string) bool {
+		return n.port(c.Ingress) == port || n.port(c.Egress) == port
+	}},
+	{"proto", "a protocol", "tcp", proto, nil},
+	{"src", "an address or network", "10.0.0.0/24", network(func(v *conntrack.View, is inside) bool { return is(v.Original.Src) }), nil},
+	{"dst", "an address or network", "203.0.113.9", network(func(v *conntrack.View, is inside) bool { return is(v.Original.Dst) }), nil},
+	{"addr", "an address or network", "10.0.0.7", network(func(v *conntrack.View, is inside) bool {
+		return is(v.Original.Src) || is(v.Original.Dst) || is(v.Reply.Src) || is(v.Reply.Dst)
+	}), nil},
+	{"sport", "a port number or range", "1024-65535", portNumber(func(t *packet.Tuple) uint16 { return t.SrcPort }), nil},
+	{"dport", "a port number or range", "443", portNumber(func(t *packet.Tuple) uint16 { return t.DstPort }), nil},
+	{"nat", "snat, dnat, none or an address", "203.0.113.2", translation, nil},
+	{"state", "a state", "established", state, nil},
 	{"node", "a node", "fw-a", name(func(v *conntrack.View, n *Names, node string) bool {
 		number := v.Incarnation.Node()
 		return n != nil && n.Node != nil && n.Node(number) == node || strconv.Itoa(int(number)) == node
-	})},
-	{"min-age", "a duration", "90s", duration(func(v *conntrack.View, d time.Duration) bool { return v.Age >= d })},
-	{"max-age", "a duration", "90s", duration(func(v *conntrack.View, d time.Duration) bool { return v.Age <= d })},
-	{"min-idle", "a duration", "5m", duration(func(v *conntrack.View, d time.Duration) bool { return v.Idle >= d })},
-	{"max-idle", "a duration", "5m", duration(func(v *conntrack.View, d time.Duration) bool { return v.Idle <= d })},
-	{"id", "the 16 digits of a connection", "000000000001002a", identity},
+	}), nil},
+	{"min-age", "a duration", "90s", duration(func(v *conntrack.View, d time.Duration) bool { return v.Age >= d }), nil},
+	{"max-age", "a duration", "90s", duration(func(v *conntrack.View, d time.Duration) bool { return v.Age <= d }), nil},
+	{"min-idle", "a duration", "5m", duration(func(v *conntrack.View, d time.Duration) bool { return v.Idle >= d }), nil},
+	{"max-idle", "a duration", "5m", duration(func(v *conntrack.View, d time.Duration) bool { return v.Idle <= d }), nil},
+	{"id", "the 16 digits of a connection", "000000000001002a", identity, nil},
 }
 
 // parse is the type of key.parse.
@@ -65,19 +66,16 @@ func name(holds func(*conntrack.View, *Names, string) bool) parse {
 }
 
 // network makes the parse of a key whose values are addresses or networks.
-func network(of func(*conntrack.View) []packet.Addr) parse {
+func network(holds func(*conntrack.View, inside) bool) parse {
 	return func(value string) (string, test, bool) {
 		p, ok := prefix(value)
-		return prefixText(p), func(v *conntrack.View, _ *Names) bool {
-			for _, a := range of(v) {
-				if p.Contains(a.Netip()) {
-					return true
-				}
-			}
-			return false
-		}, ok
+		is := func(a packet.Addr) bool { return p.Contains(a.Netip()) }
+		return prefixText(p), func(v *conntrack.View, _ *Names) bool { return holds(v, is) }, ok
 	}
 }
+
+// inside says whether an address lies in a network.
+type inside func(packet.Addr) bool
 
 // prefix reads "10.0.0.0/24" or one address. Bits after the prefix are refused: they say
 // that the writer meant something else.
@@ -165,43 +163,4 @@ func identity(value string) (string, test, bool) {
 	n, err := strconv.ParseUint(value, 16, 64)
 	id := conntrack.Incarnation(n)
 	return id.String(), func(v *conntrack.View, _ *Names) bool { return v.Incarnation == id }, err == nil && len(value) == 16
-}
-
-// rule returns the id and the labels of a connection's rule.
-func (n *Names) rule(v *conntrack.View) (id string, labels []string) {
-	if n == nil || n.Rule == nil {
-		return "", nil
-	}
-	return n.Rule(v.Rule)
-}
-
-func (n *Names) port(id packet.PortID) string {
-	if n == nil || n.Port == nil {
-		return ""
-	}
-	return n.Port(id)
-}
-
-// hasLabel fills in the placeholders of the rule's labels: the final destination, as the
-// rule saw it.
-func hasLabel(v *conntrack.View, n *Names, label string) bool {
-	id, labels := n.rule(v)
-	for _, l := range labels {
-		if l == label || strings.Contains(l, "{") && fill(l, id, v, n) == label {
-			return true
-		}
-	}
-	return false
-}
-
-func fill(label, id string, v *conntrack.View, n *Names) string {
-	port := v.Reply.SrcPort
-	if !config.Protocol(v.Original.Proto).HasPorts() {
-		port = 0
-	}
-	return strings.NewReplacer(
-		"{in}", n.port(v.Ingress), "{out}", n.port(v.Egress), "{id}", id,
-		"{src}", v.Original.Src.String(), "{dst}", v.Reply.Src.String(),
-		"{port}", strconv.Itoa(int(port)), "{proto}", fmt.Sprint(config.Protocol(v.Original.Proto)),
-	).Replace(label)
 }

@@ -25,6 +25,7 @@ type Selector struct {
 type word struct {
 	key, value string
 	holds      test
+	class      classTest // nil: it says nothing of the class
 }
 
 // test says whether a connection is as a word wants it.
@@ -34,8 +35,9 @@ type test func(*conntrack.View, *Names) bool
 // function, and a nil Names, know no names: words that need them hold for nothing.
 type Names struct {
 	Rule    func(number uint32) (id string, labels []string) // "" where the rule is gone
+	Labels  func() []string                                  // of all rules, as the file says them
 	Port    func(packet.PortID) string
-	Gateway func(*conntrack.View) string
+	Gateway func(number uint8) string // "" for none
 	Node    func(number uint16) string
 }
 
@@ -78,11 +80,22 @@ func parseWord(w string) (word, error) {
 	case strings.ContainsFunc(value, unicode.IsSpace):
 		return word{}, fmt.Errorf("%s=%q has a space in its value: write one word, such as %s=%s", name, value, name, keys[i].example)
 	}
-	canonical, holds, ok := keys[i].parse(value)
+	parsed := word{key: name}
+	var ok bool
+	if keys[i].class != nil {
+		parsed.value, ok = value, true
+		parsed.class = func(c *conntrack.Class, n *Names) bool { return keys[i].class(c, n, value) }
+		parsed.holds = func(v *conntrack.View, n *Names) bool { return parsed.class(&v.Class, n) }
+	} else {
+		parsed.value, parsed.holds, ok = keys[i].parse(value)
+	}
+	if name == "label" {
+		parsed.holds = func(v *conntrack.View, n *Names) bool { return hasLabel(v, n, value) }
+	}
 	if !ok {
 		return word{}, fmt.Errorf("%s=%s is not %s: write such as %s=%s", name, value, keys[i].noun, name, keys[i].example)
 	}
-	return word{name, canonical, holds}, nil
+	return parsed, nil
 }
 
 func suggest(name string) string {

@@ -20,22 +20,24 @@ var (
 	web = conntrack.View{
 		Incarnation: 0x1002a, Original: tuple(packet.TCP, "10.0.0.7:40000", "203.0.113.9:443"),
 		Reply: tuple(packet.TCP, "203.0.113.9:443", "203.0.113.2:61000"), TCP: conntrack.Established,
-		Flags: conntrack.Replied | conntrack.Assured | conntrack.SourceNAT, Class: conntrack.Class{Rule: 7, Ingress: 0, Egress: 1},
+		Flags: conntrack.Replied | conntrack.Assured | conntrack.SourceNAT, Class: conntrack.Class{Rule: 7, Ingress: 0, Egress: 1, Gateway: 1},
 		Age: 2 * time.Minute, Idle: 30 * time.Second,
 	}
 	ping = conntrack.View{
 		Incarnation: 0x2002b, Original: tuple(packet.ICMPv6, "[fd00::7]:99", "[2001:db8::9]:32768"),
 		Reply: tuple(packet.ICMPv6, "[2001:db8::9]:99", "[fd00::7]:33024"), Class: conntrack.Class{Rule: 8, Ingress: 0, Egress: 2},
 	}
-	names = &Names{
+	webLabels = []string{"web", "{in}-{out}", "{proto}/{port}", "{id}", "{src}>{dst}"}
+	names     = &Names{
 		Rule: func(n uint32) (string, []string) {
 			if n == 7 {
-				return "web-out", []string{"web", "{in}-{out}", "{proto}/{port}", "{id}", "{src}>{dst}"}
+				return "web-out", webLabels
 			}
 			return "", nil
 		},
 		Port:    func(id packet.PortID) string { return []string{"lan", "wan", "dmz"}[id] },
-		Gateway: func(v *conntrack.View) string { return map[packet.PortID]string{1: "isp1"}[v.Egress] },
+		Labels:  func() []string { return webLabels },
+		Gateway: func(n uint8) string { return []string{"", "isp1", "isp2"}[n] },
 		Node:    func(n uint16) string { return map[uint16]string{0x2a: "fw-a"}[n] },
 	}
 )

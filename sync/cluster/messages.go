@@ -38,6 +38,12 @@ func (r *remote) message(f *wire.Frame) bool {
 			return false
 		}
 		r.machine.Lost(m.Lane, m.First)
+	case wire.TypeKilled:
+		var m wire.Killed
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.node.killed(r, &m)
 	case wire.TypeUpdateRequest:
 		var m wire.UpdateRequest
 		if m.Decode(f) != nil {

@@ -14,6 +14,7 @@ import (
 	"holdfast/dataplane/gate"
 	"holdfast/sync/journal"
 	"holdfast/sync/seal"
+	"holdfast/sync/wire"
 )
 
 // Lanes of a sealed session beyond those of the workers: each belongs to one goroutine.
@@ -42,6 +43,10 @@ type Config struct {
 	Journals []*journal.Journal
 	Shared   *journal.Shared // the lane of changes that no worker makes
 	Applier  func() *journal.Applier
+	// Kill carries out a kill by selector that a peer tells of: nothing of it passes when it
+	// returns. It reports whether it understood the selector, and then calls done once, from
+	// any goroutine, when what was killed is gone. It must not keep k. nil: none is understood.
+	Kill func(k *wire.Kill, done func(count int)) bool
 	// Transition is called on the control goroutine after the lease was granted or
 	// revoked. It must not block.
 	Transition func(role gate.Role)
@@ -68,6 +73,8 @@ type Node struct {
 	moved    int64 // when every worker was last seen to have moved
 	lapses   atomic.Uint64
 	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
+
+	kills kills
 }
 
 // event is something for the control goroutine.

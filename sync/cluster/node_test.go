@@ -53,6 +53,7 @@ func start(t *testing.T, name string, link LinkConfig, key seal.Key, priority in
 		Applier: func() *journal.Applier {
 			return journal.NewApplier(n.table, nat.NewPool(), shared, func(*wire.Neighbor) {})
 		},
+		Kill:       n.carryOut,
 		Transition: func(gate.Role) {},
 	}, links)
 	if err != nil {

@@ -37,6 +37,7 @@ type remote struct {
 	session                   *seal.Session // that the last hello went out under
 	applied                   uint64        // the life of the peer that batches were applied of last
 	helloAt                   int64
+	answers                   chan wire.Killed // to kills of the peer, for the reader to send
 
 	heard      atomic.Int64           // CLOCK_BOOTTIME ns of its last beat; 0: never
 	incomplete atomic.Pointer[string] // why our table may lack some of its connections; nil: it does not
@@ -56,7 +57,9 @@ func newRemote(n *Node, number uint16, l *PeerLink) *remote {
 		buf: make([]byte, 2048), reply: make([]byte, 0, 2048),
 		batch: make([]byte, 0, 2048), sealed: make([]byte, 0, 2048),
 		beatBatch: make([]byte, 0, 2048), beatSealed: make([]byte, 0, 2048),
+		answers: make(chan wire.Killed, answersMax),
 	}
+	r.applier.OnKill(r.obey)
 	r.machine = peer.New(r.deliver, nackRetry)
 	why := "no hello yet"
 	r.incomplete.Store(&why)
@@ -156,6 +159,7 @@ func (r *remote) due() {
 		m := wire.Nack{Lane: k.Lane, First: k.First, Last: k.Last}
 		r.sendControl(m.Append)
 	}
+	r.sendAnswers()
 	r.applier.Requests(func(q *wire.UpdateRequest) { r.sendControl(q.Append) })
 	r.publish()
 }

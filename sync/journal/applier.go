@@ -22,6 +22,8 @@ type Applier struct {
 	pool     *nat.Pool
 	shared   *Shared // where better states are told
 	neighbor func(*wire.Neighbor)
+	kill     func(*wire.Kill) bool // nil: no kill is carried out
+	deleted  uint32                // connections that Deletes of killed ones have ended since the last KillTold
 
 	ours     []uint32 // by the sender's index: our index + 1, 0: unknown
 	applied  conntrack.Applied
@@ -33,6 +35,7 @@ type Applier struct {
 
 	refused   atomic.Uint64 // messages that could not be applied
 	conflicts atomic.Uint64 // external ports that belong to another endpoint here
+	dead      atomic.Uint64 // messages of connections that a kill had ended before
 }
 
 // NewApplier returns an applier of one peer. neighbor takes the MACs that the peer
@@ -40,6 +43,23 @@ type Applier struct {
 func NewApplier(table *conntrack.Table, pool *nat.Pool, shared *Shared, neighbor func(*wire.Neighbor)) *Applier {
 	return &Applier{table: table, pool: pool, shared: shared, neighbor: neighbor}
 }
+
+// OnKill sets what carries out the kills that the peer tells of, and answers them: it says
+// whether it understood, must not keep what it is given, and must not take longer than the
+// peer's other messages can wait. Before anything is applied.
+func (a *Applier) OnKill(kill func(*wire.Kill) bool) { a.kill = kill }
+
+// Deleted returns how many connections the peer has ended by Deletes as killed since it
+// was asked last. To be called by what OnKill has set.
+func (a *Applier) Deleted() uint32 {
+	n := a.deleted
+	a.deleted = 0
+	return n
+}
+
+// Dead counts messages of connections that began before a kill that they fall under: a
+// kill outruns what other lanes tell, so they are no fault.
+func (a *Applier) Dead() uint64 { return a.dead.Load() }
 
 // Refused counts messages that could not be applied.
 func (a *Applier) Refused() uint64 { return a.refused.Load() }
@@ -73,6 +93,9 @@ func (a *Applier) message(f *wire.Frame, now int64) bool {
 	case wire.TypeDelete:
 		var d wire.Delete
 		return wire.DecodeDelete(f, &d) == nil && a.remove(&d, now)
+	case wire.TypeKill:
+		var k wire.Kill
+		return k.Decode(f) == nil && a.kill != nil && a.kill(&k)
 	case wire.TypeNeighbor:
 		var n wire.Neighbor
 		if n.Decode(f) != nil {
@@ -98,6 +121,9 @@ func (a *Applier) insert(now int64) bool {
 	case conntrack.AppliedMerged, conntrack.AppliedReopened:
 	case conntrack.Stale:
 		a.shared.Insert(&a.applied.Ours)
+	case conntrack.AppliedDead:
+		a.dead.Add(1)
+		return true
 	default:
 		return false
 	}
@@ -146,6 +172,8 @@ func (a *Applier) merge(now int64) bool {
 		a.request()
 	case conntrack.Stale:
 		a.shared.Insert(&a.applied.Ours)
+	case conntrack.AppliedDead:
+		a.dead.Add(1)
 	default:
 		return false
 	}
@@ -162,6 +190,9 @@ func (a *Applier) remove(d *wire.Delete, now int64) bool {
 	var last conntrack.State
 	if a.table.Remove(ours, a.state.Incarnation, now, &last) {
 		a.pool.Release(a.pool.BindingOf(last.Original, last.Reply))
+		if d.Why == conntrack.EndKilled {
+			a.deleted++
+		}
 	}
 	a.ours[d.Index] = 0
 	return true

@@ -18,8 +18,14 @@ func FuzzApplier(f *testing.F) {
 	rival.Original = udp(1).Original
 	f.Add(tell(insert(udp(1)), insert(rival), end(rival)))
 	f.Add(append(tell(insert(udp(3))), 16, 0, 0))
+	f.Add(tell(insert(tcp(1)), insert(udp(2)), killOf(tcp(1).Incarnation), update(tcp(1)), insert(tcp(1))))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := newSide(t, 16)
+		b.OnKill(func(k *wire.Kill) bool {
+			b.table.Kill(func(*conntrack.Class) bool { return true }, k.Before)
+			b.reap()
+			return true
+		})
 		for range 2 { // a batch may come twice
 			b.Apply(body, now)
 		}

@@ -94,6 +94,13 @@ func (j *Journal) Delete(s *conntrack.State, why conntrack.EndReason) {
 	j.count++
 }
 
+// Kill tells the peers of a kill, whose selector must be valid (wire.ValidSelector).
+func (j *Journal) Kill(k *wire.Kill) {
+	j.room(wire.KillMax)
+	j.open = k.Append(j.open)
+	j.count++
+}
+
 // Neighbor tells the peers the MAC of a neighbour, so that a promoted node sends its
 // first frame without asking.
 func (j *Journal) Neighbor(n *wire.Neighbor) {

@@ -37,6 +37,14 @@ func (s *Shared) Delete(state *conntrack.State, why conntrack.EndReason) {
 	s.j.Delete(state, why)
 }
 
+// Kill tells the peers of a kill.
+func (s *Shared) Kill(k *wire.Kill) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.j.Kill(k)
+	s.j.Flush()
+}
+
 // Neighbor tells the peers the MAC of a neighbour.
 func (s *Shared) Neighbor(n *wire.Neighbor) {
 	s.mu.Lock()

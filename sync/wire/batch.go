@@ -79,6 +79,7 @@ const (
 	TypeNack          Type = 6
 	TypeLost          Type = 7
 	TypeUpdateRequest Type = 8
+	TypeKilled        Type = 9
 	TypeInsert        Type = 16
 	TypeUpdate        Type = 17
 	TypeDelete        Type = 18
@@ -90,7 +91,7 @@ var typeNames = map[Type]string{
 	TypeHello: "hello", TypeHeartbeat: "heartbeat", TypeAnnounce: "announce", TypeGoodbye: "goodbye",
 	TypeAck: "ack", TypeNack: "nack", TypeLost: "lost", TypeUpdateRequest: "update-request",
 	TypeInsert: "insert", TypeUpdate: "update", TypeDelete: "delete",
-	TypeNeighbor: "neighbor", TypeKill: "kill",
+	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed",
 }
 
 // String returns the name of the type.

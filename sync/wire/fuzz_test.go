@@ -47,6 +47,7 @@ func FuzzLost(f *testing.F)          { fuzz(f, TypeLost, "lost") }
 func FuzzUpdateRequest(f *testing.F) { fuzz(f, TypeUpdateRequest, "update-request") }
 func FuzzNeighbor(f *testing.F)      { fuzz(f, TypeNeighbor, "neighbor4") }
 func FuzzKill(f *testing.F)          { fuzz(f, TypeKill, "kill") }
+func FuzzKilled(f *testing.F)        { fuzz(f, TypeKilled, "killed") }
 
 func FuzzInsert(f *testing.F) {
 	seed(f, "insert ")

@@ -138,7 +138,9 @@ var messages = map[string]struct {
 		&Neighbor{Port: 1, Address: addr("fe80::1"), MAC: packet.MAC{2, 0, 0, 0, 0, 9}, Validity: 30000},
 		func() message { return new(Neighbor) },
 	},
-	"kill": {&Kill{ID: 1<<16 | 3, Selector: []byte("proto=tcp src=10.0.0.0/8")}, func() message { return new(Kill) }},
+	"kill":      {&Kill{Before: 1<<16 | 3, Selector: []byte("gateway=isp1 port=wan")}, func() message { return new(Kill) }},
+	"kill-told": {&Kill{Before: 2<<16 | 3, Kind: KillTold, Selector: []byte{}}, func() message { return new(Kill) }},
+	"killed":    {&Killed{Before: 1<<16 | 3, Count: 1_000_000, Outcome: KillRefused}, func() message { return new(Killed) }},
 }
 
 // randomState makes a state such as a table exports.

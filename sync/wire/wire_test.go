@@ -319,8 +319,12 @@ func TestDecodeRefuses(t *testing.T) {
 		"neighbor, no MAC":   {(&Neighbor{Address: addr("10.0.0.1")}).Append(nil), BadAddress},
 		"neighbor, group":    {(&Neighbor{Address: addr("10.0.0.1"), MAC: [6]byte{1}}).Append(nil), BadAddress},
 		"neighbor, nobody":   {(&Neighbor{Address: addr("0.0.0.0"), MAC: [6]byte{2}}).Append(nil), BadAddress},
-		"kill, empty":        {(&Kill{ID: 1}).Append(nil), BadValue},
-		"kill, long":         {(&Kill{ID: 1, Selector: make([]byte, SelectorMax+1)}).Append(nil), BadValue},
+		"kill, empty":        {(&Kill{Before: 1}).Append(nil), BadValue},
+		"kill, told twice":   {(&Kill{Before: 1, Kind: KillTold, Selector: []byte("all")}).Append(nil), BadValue},
+		"kill, of all time":  {(&Kill{Before: 1 << 63, Selector: []byte("all")}).Append(nil), BadValue},
+		"kill, kind":         {(&Kill{Before: 1, Kind: 2}).Append(nil), BadFlags},
+		"killed, outcome":    {(&Killed{Before: 1, Outcome: 2}).Append(nil), BadFlags},
+		"kill, long":         {(&Kill{Before: 1, Selector: make([]byte, SelectorMax+1)}).Append(nil), BadValue},
 	} {
 		if err := decode(only(t, c.frame)); err != c.want {
 			t.Errorf("%s: %v, want %v", name, err, c.want)

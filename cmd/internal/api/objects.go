@@ -153,8 +153,16 @@ type KillRequest struct {
 
 // KillResult says how many ended (or would have) on each node.
 type KillResult struct {
-	DryRun bool           `json:"dry_run"`
-	Killed map[string]int `json:"killed"`
+	DryRun     bool             `json:"dry_run"`
+	Killed     map[string]int   `json:"killed"`               // of each node that has answered
+	Unanswered []KillUnanswered `json:"unanswered,omitempty"` // nodes that have not
+	Untold     int              `json:"untold"`               // killed here, but their ends could not be told in time
+}
+
+// KillUnanswered is a node that has not said how many connections a kill has ended on it.
+type KillUnanswered struct {
+	Node string `json:"node"`
+	Why  string `json:"why"`
 }
 
 // PromoteRequest asks for the role of active node.

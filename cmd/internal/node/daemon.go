@@ -33,19 +33,21 @@ type daemon struct {
 	started              time.Time
 	log                  *slog.Logger
 
-	ports   []*port // by PortID
-	queues  [][]xsk.QueueRef
-	routes  *fib.Watcher
-	table   *conntrack.Table
-	pool    *nat.Pool
-	rules   *rules.Set
-	lease   gate.Lease
-	links   []*cluster.PeerLink
-	lanes   []*journal.Journal
-	shared  *journal.Shared
-	workers []*dataplane.Worker
-	cluster *cluster.Node
+	ports    []*port  // by PortID
+	gateways []string // names, by number - 1: the order of the policy's file
+	queues   [][]xsk.QueueRef
+	routes   *fib.Watcher
+	table    *conntrack.Table
+	pool     *nat.Pool
+	rules    *rules.Set
+	lease    gate.Lease
+	links    []*cluster.PeerLink
+	lanes    []*journal.Journal
+	shared   *journal.Shared
+	workers  []*dataplane.Worker
+	cluster  *cluster.Node
 
+	killing   killing
 	snapshot  atomic.Pointer[dataplane.Snapshot]
 	announces chan struct{} // a promotion: announce now, and again
 	undo      []func() error
@@ -117,6 +119,7 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 	}
 	d.then(release)
 	for _, g := range plan.gateways {
+		d.gateways = append(d.gateways, g.name)
 		if err := d.ports[g.port].addGateway(g.address); err != nil {
 			return nil, err
 		}
@@ -233,6 +236,7 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 		Applier: func() *journal.Applier {
 			return journal.NewApplier(d.table, d.pool, d.shared, d.learnNeighbor)
 		},
+		Kill:       d.obeyKill,
 		Transition: d.transition,
 	}, d.links)
 	return err

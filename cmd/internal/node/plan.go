@@ -36,6 +36,7 @@ type plan struct {
 }
 
 type gateway struct {
+	name    string
 	port    packet.PortID
 	address netip.Addr
 }
@@ -75,7 +76,7 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	pl.adaptive = rules.Adaptive(p)
 	for _, g := range p.Gateways {
 		id, _ := p.PortID(g.Port.V) // config has checked the name
-		pl.gateways = append(pl.gateways, gateway{packet.PortID(id), g.Address.V})
+		pl.gateways = append(pl.gateways, gateway{g.Name.V, packet.PortID(id), g.Address.V})
 	}
 	return pl, nil
 }

@@ -59,6 +59,7 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 	}
 	close(done)
 	err = errors.Join(err, server.Close())
+	d.killing.end()
 	parts.Wait()
 	return err
 }

@@ -67,7 +67,19 @@ func (d *daemon) names() selector.Names {
 			r, _ := d.rules.ByNumber(number)
 			return r.ID, r.Labels
 		},
+		Labels: func() (all []string) {
+			for _, r := range d.rules.Rules() {
+				all = append(all, r.Labels...)
+			}
+			return all
+		},
 		Port: d.portName,
+		Gateway: func(number uint8) string {
+			if number == 0 || int(number) > len(d.gateways) {
+				return ""
+			}
+			return d.gateways[number-1]
+		},
 		Node: d.cluster.NodeName,
 	}
 }
@@ -138,49 +150,6 @@ func (d *daemon) portName(id packet.PortID) string {
 		return d.ports[id].Name
 	}
 	return ""
-}
-
-// Kill implements api.Daemon: matching connections end here and, told by the shared lane,
-// on every peer.
-func (d *daemon) Kill(r api.KillRequest) (api.KillResult, error) {
-	if len(r.Selector) == 0 {
-		return api.KillResult{}, fmt.Errorf("%w: kill needs a selector; everything is the word `all`", api.ErrUsage)
-	}
-	if r.Manner != "" && r.Manner != "silent" {
-		return api.KillResult{}, fmt.Errorf("manner %q is not built yet: use silent", r.Manner)
-	}
-	s, err := parse(r.Selector)
-	if err != nil {
-		return api.KillResult{}, err
-	}
-	// Here it would end copies only: the active node tells of its own again, and until then
-	// a failover would lose them.
-	if c := d.cluster.Status(gate.Now()); !r.DryRun && c.Beat.Role != gate.Active && c.Active != "" {
-		return api.KillResult{}, fmt.Errorf("%s stands by: connections are ended on the active node, from where every node hears of it: run it on %s", d.name, c.Active)
-	}
-	n := 0
-	d.each(s, func(v *conntrack.View) {
-		if r.DryRun || d.end(v) {
-			n++
-		}
-	})
-	d.shared.Flush()
-	return api.KillResult{DryRun: r.DryRun, Killed: map[string]int{d.name: n}}, nil
-}
-
-// end removes one connection, gives back what it held, and tells the peers.
-func (d *daemon) end(v *conntrack.View) bool {
-	var last conntrack.State
-	now := gate.Now()
-	if !d.table.Remove(v.Index, v.Incarnation, now, &last) {
-		return false // it ended by itself, or another one has its place
-	}
-	d.pool.Release(d.pool.BindingOf(last.Original, last.Reply))
-	if v.Incarnation.Node() != d.number {
-		d.shared.Insert(&last) // the peers know it by its creator's index: a delete needs ours
-	}
-	d.shared.Delete(&last, conntrack.EndKilled)
-	return true
 }
 
 // Promote implements api.Daemon.

@@ -1,0 +1,172 @@
+package dataplane
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"holdfast/conntrack"
+	"holdfast/dataplane/fib"
+	"holdfast/dataplane/packet"
+	"holdfast/dataplane/xsk"
+)
+
+// Manner says how the ends of a killed connection learn of it. The zero value tells them
+// nothing.
+type Manner uint8
+
+// The manners, as `kill --manner` names them.
+const (
+	Silent      Manner = iota // their packets drop
+	Reset                     // TCP: a reset to both ends, exact
+	Unreachable               // administratively prohibited, to the client
+)
+
+// The pace of telling them: so that forwarding goes on while a million connections die.
+const (
+	abortsMax   = 16384  // connections that wait in one worker
+	abortsTurn  = 32     // connections of one turn, four frames each at most
+	abortsRate  = 50_000 // connections per worker and abortsEvery
+	abortsEvery = int64(1e9)
+)
+
+// Abort is a killed connection whose ends are to be told: plain data, because the
+// connection itself is gone.
+type Abort struct {
+	Manner          Manner
+	Original, Reply packet.Tuple
+	Edges           [2]conntrack.Edge
+}
+
+// AbortOf returns what tells the ends of a connection that a kill has taken away. ok is
+// false where there is nothing to tell: a reset is for TCP only.
+func AbortOf(r *conntrack.Reaped, m Manner) (a Abort, ok bool) {
+	if m == Silent || m == Reset && r.State.Original.Proto != packet.TCP {
+		return a, false
+	}
+	return Abort{m, r.State.Original, r.State.Reply, r.Edges}, true
+}
+
+// aborts is where a worker's orders wait. Any goroutine adds, the worker takes.
+type aborts struct {
+	waiting atomic.Int32 // so that a turn without orders costs one load
+	shed    atomic.Uint64
+
+	mu    sync.Mutex // guards what follows
+	ring  []Abort    // made for the first order
+	first int
+
+	credit   int64 // connections times abortsEvery that may be told now; the worker's own, as is creditAt
+	creditAt int64 // when that was counted
+}
+
+// Abort takes orders, as many as there is room for, and returns how many. Safe from any
+// goroutine.
+func (w *Worker) Abort(orders []Abort) (taken int) {
+	q := &w.aborts
+	q.mu.Lock()
+	if q.ring == nil {
+		q.ring = make([]Abort, abortsMax)
+	}
+	waiting := int(q.waiting.Load())
+	taken = min(len(orders), abortsMax-waiting)
+	for i := range taken {
+		q.ring[(q.first+waiting+i)%abortsMax] = orders[i]
+	}
+	q.waiting.Add(int32(taken))
+	q.mu.Unlock()
+	if taken > 0 {
+		w.Wake()
+	}
+	return taken
+}
+
+// AbortsShed counts connections whose ends this worker was to tell and could not: it was
+// not active any more, or did not know the way. Safe from any goroutine.
+func (w *Worker) AbortsShed() uint64 { return w.aborts.shed.Load() }
+
+// take takes up to len(into) orders.
+func (q *aborts) take(into []Abort) (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n = min(len(into), int(q.waiting.Load()))
+	for i := range n {
+		into[i] = q.ring[(q.first+i)%abortsMax]
+	}
+	q.first = (q.first + n) % abortsMax
+	q.waiting.Add(int32(-n))
+	return n
+}
+
+// makeAborts carries out some orders and reports whether more wait.
+func (w *Worker) makeAborts() (more bool) {
+	q := &w.aborts
+	if q.waiting.Load() == 0 {
+		return false
+	}
+	q.credit = min(q.credit+min(w.now-q.creditAt, abortsEvery)*abortsRate, abortsTurn*abortsEvery)
+	q.creditAt = w.now
+	var orders [abortsTurn]Abort
+	n := q.take(orders[:max(0, q.credit/abortsEvery)])
+	q.credit -= int64(n) * abortsEvery
+	for i := range n {
+		if !w.active || !w.abort(&orders[i]) {
+			q.shed.Add(1)
+		}
+	}
+	return q.waiting.Load() > 0
+}
+
+// abort tells the ends of one connection and reports whether every frame could be made.
+func (w *Worker) abort(a *Abort) (ok bool) {
+	toClient, toServer := a.Original.Reply(), a.Reply.Reply()
+	if a.Manner == Unreachable {
+		return w.sendTo(a.Original.Src, func(dst []byte, hop *fib.Hop, out *share) int {
+			from, _ := out.address(a.Original.Src.Is4())
+			return packet.AppendProhibition(dst, &packet.Prohibition{
+				To: hop.MAC, From: out.MAC, Source: from, Tuple: a.Original, Seq: a.Edges[conntrack.Original].End,
+			})
+		})
+	}
+	client := w.reset(&toClient, &a.Edges[conntrack.Original], &a.Edges[conntrack.Reply])
+	server := w.reset(&toServer, &a.Edges[conntrack.Reply], &a.Edges[conntrack.Original])
+	return client && server
+}
+
+// reset ends one end of a connection: by a reset with what it has acknowledged, and where
+// data may be on its way to it, which it has received and not acknowledged yet, by another
+// with what comes after that.
+func (w *Worker) reset(tuple *packet.Tuple, end, peer *conntrack.Edge) bool {
+	send := func(seq uint32) bool {
+		return w.sendTo(tuple.Dst, func(dst []byte, hop *fib.Hop, out *share) int {
+			return packet.AppendAbort(dst, &packet.Abort{To: hop.MAC, From: out.MAC, Tuple: *tuple, Seq: seq, Ack: end.End})
+		})
+	}
+	ok := send(end.Acked)
+	if !peer.Ahead && peer.End != end.Acked {
+		ok = send(peer.End) && ok
+	}
+	return ok
+}
+
+// sendTo makes a frame of our own towards a destination and stages it on the port that
+// leads there. write returns the frame's length, 0 where there can be none.
+func (w *Worker) sendTo(dst packet.Addr, write func(frame []byte, hop *fib.Hop, out *share) int) bool {
+	hop := w.hopTo(dst)
+	if hop.Kind != fib.Forward {
+		return false
+	}
+	var d [1]xsk.Desc
+	if w.umem.Alloc(d[:]) == 0 {
+		return false
+	}
+	out := w.shares[hop.Port]
+	buf := w.umem.Bytes(d[0])
+	n := write(buf[:cap(buf)], &hop, out)
+	if n == 0 {
+		w.umem.Free(d[:])
+		return false
+	}
+	d[0].Len = uint32(n)
+	out.stage(d[0])
+	return true
+}
