@@ -44,10 +44,10 @@ func (r *rig) crowded(count int) *conntrack.Table {
 	return table
 }
 
-// TestN14_KillHalfUnderTraffic kills 20,000 of 40,000 connections by gateway while answers
+// TestQ3_KillHalfUnderTraffic kills 20,000 of 40,000 connections by gateway while answers
 // to all of them flow: from the moment the kill returns none of a killed connection passes,
 // none of a living one is ever lost, the count is exact and the memory comes back.
-func TestN14_KillHalfUnderTraffic(t *testing.T) {
+func TestQ3_KillHalfUnderTraffic(t *testing.T) {
 	const count = 40_000
 	r := newRig(t)
 	table := r.crowded(count)
