@@ -44,9 +44,23 @@ func (t *Table) Apply(s *State, now int64, a *Applied) ApplyOutcome {
 		return Invalid
 	}
 	t.heard(s.Incarnation)
+	// Before any lock: the first connection of a class waits for kills.
+	class, ok := t.joinClass(&s.Class)
+	if !ok {
+		return AppliedFull
+	}
+	outcome := t.applyAs(class, s, now, a)
+	if outcome != AppliedNew && outcome != AppliedReopened {
+		t.leaveClass(class, false)
+	}
+	return outcome
+}
+
+// applyAs is Apply with the class joined, which AppliedNew and AppliedReopened keep.
+func (t *Table) applyAs(class classID, s *State, now int64, a *Applied) ApplyOutcome {
 	original, reply := t.secret.hash(&s.Original), t.secret.hash(&s.Reply)
 	for {
-		outcome, rival := t.apply(s, now, original, reply, a)
+		outcome, rival := t.apply(class, s, now, original, reply, a)
 		if rival == 0 {
 			t.reclaim()
 			return outcome
@@ -59,7 +73,7 @@ func (t *Table) Apply(s *State, now int64, a *Applied) ApplyOutcome {
 
 // apply is one attempt of Apply. rival is the slot of a connection that stands in the
 // way and is not the same one.
-func (t *Table) apply(s *State, now int64, original, reply uint64, a *Applied) (out ApplyOutcome, rival slot) {
+func (t *Table) apply(class classID, s *State, now int64, original, reply uint64, a *Applied) (out ApplyOutcome, rival slot) {
 	x, y := shardOf(original), shardOf(reply)
 	t.lockTwo(x, y)
 	defer t.unlockTwo(x, y)
@@ -68,7 +82,7 @@ func (t *Table) apply(s *State, now int64, original, reply uint64, a *Applied) (
 	case byOriginal != 0 && byReply != 0 && byOriginal.index() == byReply.index() && byOriginal.direction() == Original:
 		a.Index = byOriginal.index()
 		if c := &t.conns.all[a.Index]; !t.dead(c) || s.Incarnation > c.incarnation {
-			return t.join(c, s, now, a), 0
+			return t.join(c, class, s, now, a), 0
 		}
 		return AppliedDead, 0
 	case byOriginal != 0:
@@ -84,13 +98,8 @@ func (t *Table) apply(s *State, now int64, original, reply uint64, a *Applied) (
 		return AppliedFull, 0
 	}
 	c := &t.conns.all[index]
-	if c.class, ok = t.joinClass(&s.Class); !ok {
-		t.give(index)
-		return AppliedFull, 0
-	}
-	c.incarnation = s.Incarnation
+	c.class, c.incarnation = class, s.Incarnation
 	if t.dead(c) {
-		t.leaveClass(c.class, false)
 		t.give(index)
 		return AppliedDead, 0
 	}
@@ -98,6 +107,12 @@ func (t *Table) apply(s *State, now int64, original, reply uint64, a *Applied) (
 	c.born = seconds(now)
 	c.become(s, milliseconds(now))
 	t.linkLocked(c, index, original, reply)
+	c.link.Store(linkLive | x) // a barrier, see publish
+	if t.dead(c) {
+		t.unlinkLocked(c, index, original, reply)
+		t.give(index)
+		return AppliedDead, 0
+	}
 	a.Index = index
 	return AppliedNew, 0
 }
@@ -155,20 +170,19 @@ func (t *Table) Merge(index uint32, u *Update, now int64, a *Applied) ApplyOutco
 		return Invalid
 	}
 	a.Index = index
-	return t.join(c, &s, now, a)
+	return t.join(c, c.class, &s, now, a)
 }
 
 // join brings a state of the same tuples into an entry. The caller holds its home.
-func (t *Table) join(c *Conn, s *State, now int64, a *Applied) ApplyOutcome {
+func (t *Table) join(c *Conn, class classID, s *State, now int64, a *Applied) ApplyOutcome {
 	ms := milliseconds(now)
 	switch {
 	case s.Incarnation < c.incarnation:
 		t.export(c, a.Index, ms, &a.Ours)
 		return Stale
 	case s.Incarnation > c.incarnation:
-		if !t.changeClass(c, &s.Class) {
-			return AppliedFull
-		}
+		t.leaveClass(c.class, false)
+		c.class = class
 		c.become(s, ms)
 		return AppliedReopened
 	}
@@ -241,17 +255,4 @@ func (c *Conn) adopt(joined, ours *State) {
 			c.setWait(waitNothing)
 		}
 	}
-}
-
-// changeClass moves an entry to the class of its new life. The caller holds its home.
-func (t *Table) changeClass(c *Conn, to *Class) bool {
-	if t.keyOf(c) == to.key() {
-		return true
-	}
-	id, ok := t.joinClass(to)
-	if ok {
-		t.leaveClass(c.class, false)
-		c.class = id
-	}
-	return ok
 }

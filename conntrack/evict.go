@@ -70,7 +70,8 @@ func (t *Table) Evict(now int64, e *Ended) bool {
 		}
 		w, idle, life := c.worthOf(), c.idle(ms), c.incarnation
 		t.unlock(home)
-		if w > best || w == best && w != worthInUse && idle > idlest {
+		// In a flood all were seen in the same millisecond: then the older life goes.
+		if w > best || w == best && w != worthInUse && (idle > idlest || idle == idlest && life < incarnation) {
 			best, at, incarnation, idlest = w, i, life, idle
 		}
 	}

@@ -187,7 +187,7 @@ func TestQ3_KillEachIsExact(t *testing.T) {
 	even := func(v *View) bool { return numberOf(&v.Original)%2 == 0 }
 	var killed atomic.Int64
 	reaped := 0
-	for range 40 {
+	for range 20 {
 		before, half := table.Latest(), table.High()/2
 		var parts sync.WaitGroup
 		for _, part := range [][2]uint32{{0, half}, {half, table.High() - half}} {

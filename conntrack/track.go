@@ -213,8 +213,13 @@ func (t *Table) publish(c *Conn, index uint32, pr *Proposal, original, reply uin
 		outcome = Clash
 	case t.roomForLocked(a, b):
 		outcome = Inserted
-		c.incarnation = t.nextIncarnation()
 		t.linkLocked(c, index, original, reply)
+		// In this order: the count is a barrier between the link and what dead reads. So
+		// either a kill is seen here, and this life begins after it, or whoever reaps for
+		// it sees the link, and waits for the lock. Nobody is born dead and missed.
+		for c.incarnation = t.nextIncarnation(); t.dead(c); {
+			c.incarnation = t.nextIncarnation()
+		}
 		r.Change = ChangeNew
 		r.fill(c, pr.Class.key(), c.tcpState(), index, Original)
 		t.exportNew(c, index, pr, &r.State)

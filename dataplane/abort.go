@@ -135,6 +135,10 @@ func (w *Worker) abort(a *Abort) (ok bool) {
 // reset ends one end of a connection: by a reset with what it has acknowledged, and where
 // data may be on its way to it, which it has received and not acknowledged yet, by another
 // with what comes after that.
+//
+// After a failover the numbers of a connection that has been idle since are those that the
+// peer told, rounded down: such a reset lies in the window, and the end answers it with a
+// challenge ACK instead of ending (RFC 5961), which then finds no connection here.
 func (w *Worker) reset(tuple *packet.Tuple, end, peer *conntrack.Edge) bool {
 	send := func(seq uint32) bool {
 		return w.sendTo(tuple.Dst, func(dst []byte, hop *fib.Hop, out *share) int {

@@ -99,7 +99,14 @@ func (w *Worker) judge(b *burst, i int) fate {
 		}
 	}
 
-	// 5. Next hop, by the destination behind the translation.
+	// 5. Record: what has changed in the table the peers must learn, whether or not this
+	// packet gets any further, and before it leaves (the batch is flushed before the kick).
+	if r.Change != conntrack.ChangeNone {
+		w.record(r)
+		w.recorder.Packet(r, w.now)
+	}
+
+	// 6. Next hop, by the destination behind the translation.
 	dst := p.Tuple.Dst
 	if r.Translated {
 		dst = r.Rewrite.Dst
@@ -112,9 +119,6 @@ func (w *Worker) judge(b *burst, i int) fate {
 	if p.Len() > out.MTU {
 		return w.refuseTooBig(b, i, out.MTU)
 	}
-
-	// 6. Record: the peers learn of it before it leaves (the batch is flushed before the kick).
-	w.record(r)
 
 	// 7. Rewrite, in place, and stage.
 	frame := b.frame[i]

@@ -52,7 +52,11 @@ func (w *Worker) bereave(last *conntrack.State, why conntrack.EndReason) {
 	w.ends[why].Store(w.ends[why].Load() + 1)
 	ports := w.snapshot.Ports
 	ports.Release(ports.BindingOf(last.Original, last.Reply))
-	if !w.active || why == conntrack.EndKilled {
+	if !w.active {
+		return
+	}
+	w.recorder.End(last, why, w.now)
+	if why == conntrack.EndKilled {
 		return // of a kill of its class the peers hear as a whole
 	}
 	if last.Incarnation.Node() != w.config.Node {

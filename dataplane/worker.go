@@ -73,6 +73,7 @@ type Worker struct {
 	snapshot     *Snapshot
 	burst        burst
 	result       conntrack.Result
+	recorder     Recorder // says what happens to connections, where somebody watches
 	parked       parking
 	own          packet.Parsed // of a frame made by the kernel
 	parkedBefore [parkedMax]xsk.Desc
@@ -202,6 +203,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // turn goes once around and reports whether there was anything to do.
 func (w *Worker) turn() (busy bool) {
+	w.recorder.Begin()
 	w.now = gate.Now()
 	w.active = w.config.Lease.Held(w.now)
 	w.snapshot = w.config.Snapshot.Load()
@@ -228,6 +230,7 @@ func (w *Worker) turn() (busy bool) {
 	w.sweep()
 	w.account()
 	w.progress.Step()
+	w.recorder.Pause()
 	return busy
 }
 
@@ -300,6 +303,9 @@ func (w *Worker) Wake() {
 
 // Progress is the worker's sign of life.
 func (w *Worker) Progress() *gate.Progress { return &w.progress }
+
+// Events is where the worker says what happens to connections.
+func (w *Worker) Events() *Recorder { return &w.recorder }
 
 // Lapses counts how often the worker found its lease lapsed and closed its sockets.
 func (w *Worker) Lapses() uint64 { return w.lapses.Load() }

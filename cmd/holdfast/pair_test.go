@@ -304,6 +304,9 @@ func demote(t *testing.T, a, b *daemon) {
 		return strings.Contains(o.errors, "no living peer is ready")
 	})
 	a.tell(t, "demote").refused(t, exitRefused, "no living peer is ready to take over")
+	if got := a.tell(t, "kill", "port=wan").said(t); !strings.Contains(got, "fw-a: 1 connections killed\nfw-b: not known: ") {
+		t.Errorf("a kill that the peer does not answer: %q", got)
+	}
 	if role := a.group().Role; role != "active" {
 		t.Errorf("fw-a is %s", role)
 	}

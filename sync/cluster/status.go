@@ -92,6 +92,9 @@ func (r *remote) status() PeerStatus {
 	if c := r.applier.Refused(); c > 0 {
 		s.Rejected["not-applicable"] = c
 	}
+	if c := r.applier.Dead(); c > 0 {
+		s.Rejected["killed-before"] = c // outrun by a kill: no fault
+	}
 	return s
 }
 

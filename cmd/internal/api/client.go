@@ -98,11 +98,7 @@ func (c *Client) post(ctx context.Context, what string, body, into any) error {
 func (c *Client) do(req *http.Request, what string, into any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) && op.Op == "dial" {
-			return fmt.Errorf("%w on %s (%w): is `holdfast run` up, and are you root?", ErrUnreachable, c.path, op.Err)
-		}
-		return fmt.Errorf("%s: %w", what, err)
+		return c.unreachable(err, what)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -110,17 +106,31 @@ func (c *Client) do(req *http.Request, what string, into any) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		var e Error
-		if json.Unmarshal(body, &e) != nil || e.Error == "" {
-			e.Error = resp.Status
-		}
-		if resp.StatusCode == http.StatusBadRequest {
-			return fmt.Errorf("%w: %s", ErrUsage, strings.TrimPrefix(e.Error, ErrUsage.Error()+": "))
-		}
-		return fmt.Errorf("%s %w: %s", what, ErrRefused, e.Error)
+		return refusal(resp, body, what)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("%s: the daemon's answer: %w", what, err)
 	}
 	return nil
+}
+
+// unreachable says why a request got no answer.
+func (c *Client) unreachable(err error, what string) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("%w on %s (%w): is `holdfast run` up, and are you root?", ErrUnreachable, c.path, op.Err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// refusal turns the daemon's Error object into an error.
+func refusal(resp *http.Response, body []byte, what string) error {
+	var e Error
+	if json.Unmarshal(body, &e) != nil || e.Error == "" {
+		e.Error = resp.Status
+	}
+	if resp.StatusCode == http.StatusBadRequest {
+		return fmt.Errorf("%w: %s", ErrUsage, strings.TrimPrefix(e.Error, ErrUsage.Error()+": "))
+	}
+	return fmt.Errorf("%s %w: %s", what, ErrRefused, e.Error)
 }

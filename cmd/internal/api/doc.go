@@ -5,6 +5,7 @@
 //	GET  /v1/status                    Status
 //	GET  /v1/conns?selector=WORDS      Conns
 //	GET  /v1/drops                     Drops
+//	GET  /v1/watch?selector=WORDS      WatchEvent, one per line (NDJSON), until the client goes
 //	POST /v1/kill     KillRequest      KillResult
 //	POST /v1/promote  PromoteRequest   Done
 //	POST /v1/demote   DemoteRequest    Done

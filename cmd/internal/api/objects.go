@@ -86,6 +86,7 @@ type Worker struct {
 	ID     int    `json:"id"`
 	Turns  uint64 `json:"turns"`
 	Queues int    `json:"queues"`
+	Untold uint64 `json:"untold"` // killed connections whose ends this worker was to tell and could not
 }
 
 // Event is one decision about roles.

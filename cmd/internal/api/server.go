@@ -26,6 +26,9 @@ type Daemon interface {
 	Kill(KillRequest) (KillResult, error)
 	Promote(PromoteRequest) (Done, error)
 	Demote(DemoteRequest) (Done, error)
+	// Watch calls each with the events of the connections that the selector names, a few
+	// at a time and at once with the first, until ctx ends or each fails.
+	Watch(ctx context.Context, selector []string, each func([]WatchEvent) error) error
 }
 
 // ErrUsage marks a request that is wrong in itself.
@@ -43,6 +46,8 @@ type Server struct {
 	listener net.Listener
 	lock     *os.File
 	closed   sync.Once
+	ctx      context.Context // of all requests
+	cancel   context.CancelFunc
 }
 
 // Listen takes the socket at path for this process. A second daemon on the same path
@@ -64,7 +69,9 @@ func Listen(path string) (*Server, error) {
 		lock.Close()
 		return nil, fmt.Errorf("api socket %s: %w", path, err)
 	}
-	return &Server{listener: listener, lock: lock}, nil
+	s := &Server{listener: listener, lock: lock}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
 }
 
 // ErrRunning says that a daemon holds the socket.
@@ -91,6 +98,7 @@ func Lock(path string) (*os.File, error) {
 func (s *Server) Serve(d Daemon) error {
 	s.http.Handler = Handler(d)
 	s.http.ReadHeaderTimeout = 5 * time.Second
+	s.http.BaseContext = func(net.Listener) context.Context { return s.ctx }
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("api: %w", err)
 	}
@@ -100,6 +108,7 @@ func (s *Server) Serve(d Daemon) error {
 // Close stops serving, removes the socket and releases the lock. A second call does nothing.
 func (s *Server) Close() (err error) {
 	s.closed.Do(func() {
+		s.cancel() // who watches would watch for ever
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		err = s.http.Shutdown(ctx)
@@ -122,6 +131,7 @@ func Handler(d Daemon) http.Handler {
 	mux.HandleFunc("GET /v1/drops", func(w http.ResponseWriter, r *http.Request) {
 		answer(w)(d.Drops())
 	})
+	mux.HandleFunc("GET /v1/watch", watch(d))
 	mux.HandleFunc("POST /v1/kill", post(d.Kill))
 	mux.HandleFunc("POST /v1/promote", post(d.Promote))
 	mux.HandleFunc("POST /v1/demote", post(d.Demote))

@@ -48,6 +48,7 @@ type daemon struct {
 	cluster  *cluster.Node
 
 	killing   killing
+	watching  watching
 	snapshot  atomic.Pointer[dataplane.Snapshot]
 	announces chan struct{} // a promotion: announce now, and again
 	undo      []func() error
@@ -239,6 +240,7 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 		Kill:       d.obeyKill,
 		Transition: d.transition,
 	}, d.links)
+	d.watching.role = d.cluster.Role
 	return err
 }
 

@@ -2,7 +2,7 @@ package node
 
 import (
 	"fmt"
-	"runtime"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,13 +29,13 @@ import (
 
 // Pace of kills.
 const (
-	killStep     = 1024 // entries of the table that one call looks at
-	killAnswer   = time.Second
-	killPerPeer  = 4 * time.Microsecond // that the answer may come later, for each connection told by a Delete
-	abortPatient = 5 * time.Second      // that a kill waits for room in the workers' orders, in all
-	killPause    = time.Millisecond     // between two looks at that, and at what peers lack
-	killAhead    = 1024                 // batches of Deletes that a peer may lack: a lane keeps four times as many
-	peerPatient  = 2 * time.Second      // that a kill waits for peers to take Deletes, in all
+	killStep      = 1024 // entries of the table that one call looks at
+	killAnswer    = time.Second
+	killPerDelete = 4 * time.Microsecond // that the answer may come later, for each connection told by a Delete
+	abortPatient  = 5 * time.Second      // that a kill waits for room in the workers' orders, in all
+	killPause     = time.Millisecond     // between two looks at that, and at what peers lack
+	killAhead     = 1024                 // batches of Deletes that a peer may lack: a lane keeps four times as many
+	peerPatient   = 2 * time.Second      // that a kill waits for peers to take Deletes, in all
 )
 
 var manners = map[string]dataplane.Manner{
@@ -45,6 +45,8 @@ var manners = map[string]dataplane.Manner{
 // killing is what serves kills one by one: their counts would mix.
 type killing struct {
 	sync.Mutex
+
+	events [2]dataplane.Recorder // says which connections it has ended, where somebody watches; of each half of the table
 
 	entry   sync.Mutex // guards the way in: nobody enters once ending is set
 	running sync.WaitGroup
@@ -108,7 +110,6 @@ func (d *daemon) obeyKill(m *wire.Kill, done func(count int)) bool {
 		return false
 	}
 	k := newKill(d, s, m.Before, dataplane.Silent)
-	k.tell = nil // the peer tells everybody
 	if k.byClass {
 		k.classes = d.table.Kill(k.meansClass, k.before)
 	}
@@ -153,20 +154,15 @@ type kill struct {
 	manner  dataplane.Manner
 	byClass bool // the class alone decides, and nobody need be told
 	classes conntrack.Kill
-	tell    func([]conntrack.Reaped) // called with what is about to go, may be nil
+	tell    bool // a Delete for each
 
-	marked  atomic.Int64
-	untold  int           // connections whose ends were to be told and were not
-	waited  time.Duration // for the workers
-	lagged  time.Duration // for the peers
-	worker  int           // that gets the next order
-	pending []dataplane.Abort
+	marked atomic.Int64
+	untold atomic.Int64 // connections whose ends were to be told and were not
 }
 
 func newKill(d *daemon, s *selector.Selector, before conntrack.Incarnation, manner dataplane.Manner) *kill {
-	k := &kill{d: d, s: s, names: d.names(), before: before, manner: manner, pending: make([]dataplane.Abort, 0, 256)}
+	k := &kill{d: d, s: s, names: d.names(), before: before, manner: manner}
 	k.byClass = s.OfClass(&k.names) && manner == dataplane.Silent
-	k.tell = k.delete
 	return k
 }
 
@@ -176,6 +172,7 @@ func (k *kill) meansClass(c *conntrack.Class) bool { return k.s.MatchClass(c, &k
 func (k *kill) everywhere() api.KillResult {
 	d := k.d
 	wholesale := k.s.OfClass(&k.names)
+	k.tell = !wholesale
 	if k.byClass {
 		k.classes = d.table.Kill(k.meansClass, k.before)
 	} else {
@@ -185,7 +182,6 @@ func (k *kill) everywhere() api.KillResult {
 	}
 	var asked *cluster.KillAsked
 	if wholesale {
-		k.tell = nil
 		asked = d.cluster.Kill(&wire.Kill{Before: k.before, Selector: []byte(k.s.String())})
 		if !k.byClass {
 			k.classes = d.table.Kill(k.meansClass, k.before) // what a peer still tells of must not come back
@@ -195,32 +191,54 @@ func (k *kill) everywhere() api.KillResult {
 	limit := killAnswer
 	if !wholesale {
 		asked = d.cluster.Kill(&wire.Kill{Before: k.before, Kind: wire.KillTold})
-		limit += time.Duration(k.count()) * killPerPeer
+		limit += time.Duration(k.count()) * killPerDelete
 	}
-	result := api.KillResult{Killed: map[string]int{d.name: k.count()}, Untold: k.untold}
+	result := api.KillResult{Killed: map[string]int{d.name: k.count()}, Untold: int(k.untold.Load())}
 	for _, a := range asked.Wait(limit) {
-		switch {
-		case a.Refused:
-			result.Unanswered = append(result.Unanswered, api.KillUnanswered{Node: a.Peer, Why: "it does not understand the selector: does it run another version?"})
-		case a.Answered:
+		if why := silence(&a, limit); why != "" {
+			result.Unanswered = append(result.Unanswered, api.KillUnanswered{Node: a.Peer, Why: why})
+		} else {
 			result.Killed[a.Peer] = int(a.Killed)
-		case a.Away:
-			result.Unanswered = append(result.Unanswered, api.KillUnanswered{Node: a.Peer, Why: "it is not connected, and will hear of the kill when it is back"})
-		default:
-			result.Unanswered = append(result.Unanswered, api.KillUnanswered{Node: a.Peer, Why: fmt.Sprintf("no answer within %v", limit.Round(time.Millisecond))})
 		}
 	}
 	return result
 }
 
-// mark ends every connection that is meant, by itself. Two goroutines go over the table:
-// it is a walk over memory, and one core does not keep up with that.
+// silence says why a peer's count is not known; "" where it is.
+func silence(a *cluster.KillAnswer, limit time.Duration) string {
+	switch {
+	case a.Refused:
+		return "it does not understand the selector: compare its version (`holdfast version`)"
+	case a.Answered:
+		return ""
+	case a.Away:
+		return "it is not connected, and hears of the kill when it is back"
+	}
+	return fmt.Sprintf("no answer within %v: look at `holdfast status` there", limit.Round(time.Millisecond))
+}
+
+// mark ends every connection that is meant, by itself.
 func (k *kill) mark() {
+	k.halves(func(_ int, from, to uint32) { k.markPart(from, to) })
+}
+
+// halves goes over the table with two goroutines: that is a walk over memory, and one core
+// does not keep up with it.
+func (k *kill) halves(part func(number int, from, to uint32)) {
 	half := k.d.table.High() / 2
 	var parts sync.WaitGroup
-	parts.Go(func() { k.markPart(0, half) })
-	k.markPart(half, 1<<31)
+	parts.Go(func() { part(0, 0, half) })
+	part(1, half, math.MaxUint32)
 	parts.Wait()
+}
+
+// steps calls one with steps of a part, until the table or the daemon ends.
+func (k *kill) steps(from, to uint32, one func(from, count uint32) (next uint32)) {
+	for from < to && !k.d.killing.ending.Load() {
+		if from = one(from, min(killStep, to-from)); from == 0 {
+			return
+		}
+	}
 }
 
 func (k *kill) markPart(from, to uint32) {
@@ -229,15 +247,11 @@ func (k *kill) markPart(from, to uint32) {
 		choice.Conn = func(v *conntrack.View) bool { return k.s.Match(v, &k.names) }
 	}
 	now := gate.Now()
-	for from < to && !k.d.killing.ending.Load() {
-		next, n := k.d.table.KillEach(from, min(killStep, to-from), now, k.before, &choice)
+	k.steps(from, to, func(from, count uint32) uint32 {
+		next, n := k.d.table.KillEach(from, count, now, k.before, &choice)
 		k.marked.Add(int64(n))
-		if next == 0 {
-			return
-		}
-		from = next
-		runtime.Gosched()
-	}
+		return next
+	})
 }
 
 // count returns how many connections it has ended here.
@@ -245,66 +259,92 @@ func (k *kill) count() int { return int(k.marked.Load()) + k.d.table.ReapedOf(&k
 
 // reap takes away what is dead.
 func (k *kill) reap() {
-	reaped := make([]conntrack.Reaped, 64)
-	for from, more := uint32(0), true; more && !k.d.killing.ending.Load(); {
-		next, n := k.d.table.Reap(from, killStep, gate.Now(), reaped, k.tell)
-		for i := range reaped[:n] {
-			k.release(&reaped[i])
-		}
-		from, more = next, next != 0
-	}
-	k.order()
+	k.halves(func(number int, from, to uint32) {
+		r := reaper{kill: k, events: &k.d.killing.events[number], reaped: make([]conntrack.Reaped, 64), pending: make([]dataplane.Abort, 0, 2*enough)}
+		k.steps(from, to, r.step)
+		r.order(1)
+	})
 	k.d.shared.Flush()
+}
+
+// reaper takes away a part of what is dead.
+type reaper struct {
+	*kill
+	events  *dataplane.Recorder
+	reaped  []conntrack.Reaped
+	pending []dataplane.Abort // orders for the workers
+	worker  int               // that gets the next
+	waited  time.Duration     // for room in the workers
+	lagged  time.Duration     // for peers to take what they were told
+}
+
+func (r *reaper) step(from, count uint32) (next uint32) {
+	var tell func([]conntrack.Reaped)
+	if r.tell {
+		tell = r.delete
+	}
+	r.events.Begin()
+	now := gate.Now()
+	next, n := r.d.table.Reap(from, count, now, r.reaped, tell)
+	active := r.d.lease.Held(now) // a standby's copies are no events
+	for i := range r.reaped[:n] {
+		if active {
+			r.events.End(&r.reaped[i].State, conntrack.EndKilled, now)
+		}
+		r.release(&r.reaped[i])
+	}
+	r.events.Pause()
+	r.order(enough)
+	return next
 }
 
 // release gives back what a connection held, and orders what its ends are to be told.
-func (k *kill) release(r *conntrack.Reaped) {
-	pool := k.d.pool
-	pool.Release(pool.BindingOf(r.State.Original, r.State.Reply))
-	if a, ok := dataplane.AbortOf(r, k.manner); ok {
-		if k.pending = append(k.pending, a); len(k.pending) == cap(k.pending) {
-			k.order()
-		}
+func (r *reaper) release(gone *conntrack.Reaped) {
+	pool := r.d.pool
+	pool.Release(pool.BindingOf(gone.State.Original, gone.State.Reply))
+	if a, ok := dataplane.AbortOf(gone, r.manner); ok {
+		r.pending = append(r.pending, a)
 	}
 }
 
-// delete tells the peers of connections that are about to go.
-func (k *kill) delete(dying []conntrack.Reaped) {
+// delete tells the peers of connections that are about to go, no faster than they take it.
+func (r *reaper) delete(dying []conntrack.Reaped) {
 	for i := range dying {
 		s := &dying[i].State
-		if s.Incarnation.Node() != k.d.number {
-			k.d.shared.Insert(s) // the peers know it by its creator's index: a delete needs ours
+		if s.Incarnation.Node() != r.d.number {
+			r.d.shared.Insert(s) // the peers know it by its creator's index: a delete needs ours
 		}
-		k.d.shared.Delete(s, conntrack.EndKilled)
+		r.d.shared.Delete(s, conntrack.EndKilled)
 	}
-	k.d.shared.Flush()
-	for k.lagged < peerPatient && k.d.cluster.Lag() > killAhead && !k.d.killing.ending.Load() {
-		k.lagged += killPause
+	r.d.shared.Flush()
+	for r.lagged < peerPatient && r.d.cluster.Lag() > killAhead && !r.d.killing.ending.Load() {
+		r.lagged += killPause
 		time.Sleep(killPause)
 	}
 }
 
-// order hands the orders to the workers, in turn, and waits for room, within reason.
-func (k *kill) order() {
-	for len(k.pending) > 0 {
+// enough orders are worth a call of the workers.
+const enough = 256
+
+// order hands the orders to the workers, in turn, where there are that many, and waits for
+// room, within reason.
+func (r *reaper) order(least int) {
+	for len(r.pending) >= least {
 		taken := 0
-		for range k.d.workers {
-			taken += k.d.workers[k.worker%len(k.d.workers)].Abort(k.pending[taken:])
-			k.worker++
-			if taken == len(k.pending) {
-				break
-			}
+		for range r.d.workers {
+			taken += r.d.workers[r.worker%len(r.d.workers)].Abort(r.pending[taken:])
+			r.worker++
 		}
-		k.pending = append(k.pending[:0], k.pending[taken:]...)
-		if len(k.pending) == 0 {
+		r.pending = append(r.pending[:0], r.pending[taken:]...)
+		if len(r.pending) == 0 {
 			return
 		}
-		if k.waited >= abortPatient || k.d.killing.ending.Load() {
-			k.untold += len(k.pending)
-			k.pending = k.pending[:0]
+		if r.waited >= abortPatient || r.d.killing.ending.Load() {
+			r.untold.Add(int64(len(r.pending)))
+			r.pending = r.pending[:0]
 			return
 		}
-		k.waited += killPause
+		r.waited += killPause
 		time.Sleep(killPause)
 	}
 }

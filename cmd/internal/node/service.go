@@ -73,14 +73,9 @@ func (d *daemon) names() selector.Names {
 			}
 			return all
 		},
-		Port: d.portName,
-		Gateway: func(number uint8) string {
-			if number == 0 || int(number) > len(d.gateways) {
-				return ""
-			}
-			return d.gateways[number-1]
-		},
-		Node: d.cluster.NodeName,
+		Port:    d.portName,
+		Gateway: d.gatewayName,
+		Node:    d.cluster.NodeName,
 	}
 }
 
@@ -150,6 +145,14 @@ func (d *daemon) portName(id packet.PortID) string {
 		return d.ports[id].Name
 	}
 	return ""
+}
+
+// gatewayName returns the name of a gateway, "" for none.
+func (d *daemon) gatewayName(number uint8) string {
+	if number == 0 || int(number) > len(d.gateways) {
+		return ""
+	}
+	return d.gateways[number-1]
 }
 
 // Promote implements api.Daemon.

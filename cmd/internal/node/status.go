@@ -37,7 +37,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 		s.Ports = append(s.Ports, d.portStatus(p))
 	}
 	for i, w := range d.workers {
-		s.Workers = append(s.Workers, api.Worker{ID: i, Turns: w.Progress().Turns(), Queues: len(d.queues[i])})
+		s.Workers = append(s.Workers, api.Worker{ID: i, Turns: w.Progress().Turns(), Queues: len(d.queues[i]), Untold: w.AbortsShed()})
 	}
 	if history {
 		for _, e := range c.History {
