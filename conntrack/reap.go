@@ -54,15 +54,47 @@ func (t *Table) Reap(from, count uint32, now int64, reaped []Reaped, tell func([
 		tell(reaped)
 	}
 	n = 0
+	var left classExit
+	var freed chain
 	for i := range reaped {
-		if t.bury(&reaped[i].State, hashes[i][Original], hashes[i][Reply]) {
+		if t.bury(&reaped[i].State, hashes[i][Original], hashes[i][Reply], &left) {
+			freed.add(t, reaped[i].State.Index)
 			if n != i {
 				reaped[n] = reaped[i]
 			}
 			n++
 		}
 	}
+	left.leave(t)
+	t.giveChain(freed)
 	return next, n
+}
+
+// classExit counts connections out of a class together: those that lie in a row in the
+// array have mostly one.
+type classExit struct {
+	id           classID
+	live, fallen int64
+}
+
+func (e *classExit) add(t *Table, id classID, fallen bool) {
+	if id != e.id {
+		e.leave(t)
+		*e = classExit{id: id}
+	}
+	e.live++
+	if fallen {
+		e.fallen++
+	}
+}
+
+func (e *classExit) leave(t *Table) {
+	if e.live == 0 {
+		return
+	}
+	tally := &t.tallies.all[e.id]
+	tally.reaped.Add(uint64(e.fallen))
+	tally.live.Add(-e.live)
 }
 
 // dying copies the dead among count entries from an index on, until dead is full.
@@ -94,8 +126,9 @@ func (t *Table) dying(from, count, ms uint32, dead []Reaped) (next uint32, n int
 	return end, n
 }
 
-// bury removes the dead entry that s was copied from, if that life is still there.
-func (t *Table) bury(s *State, original, reply uint64) bool {
+// bury removes the dead entry that s was copied from, if that life is still there. Its
+// place is the caller's to give back.
+func (t *Table) bury(s *State, original, reply uint64, left *classExit) bool {
 	c := &t.conns.all[s.Index]
 	home, b := shardOf(original), shardOf(reply)
 	t.lockTwo(home, b)
@@ -104,9 +137,7 @@ func (t *Table) bury(s *State, original, reply uint64) bool {
 		return false
 	}
 	t.unlinkLocked(c, s.Index, original, reply)
-	class, fallen := c.class, t.fallen(c)
+	left.add(t, c.class, t.fallen(c))
 	t.unlockTwo(home, b)
-	t.leaveClass(class, fallen)
-	t.give(s.Index)
 	return true
 }

@@ -233,11 +233,32 @@ func (t *Table) take() (index uint32, ok bool) {
 
 // give returns an entry that is in no index to the free list.
 func (t *Table) give(index uint32) {
-	c := &t.conns.all[index]
+	var one chain
+	one.add(t, index)
+	t.giveChain(one)
+}
+
+// chain is entries that are in no index, linked as the free list is. The zero value is empty.
+type chain struct{ first, last uint32 } // index + 1
+
+// add puts an entry in front.
+func (c *chain) add(t *Table, index uint32) {
+	storeWord(&t.conns.all[index].link, c.first)
+	if c.first = index + 1; c.last == 0 {
+		c.last = c.first
+	}
+}
+
+// giveChain returns all of them to the free list at once.
+func (t *Table) giveChain(c chain) {
+	if c.last == 0 {
+		return
+	}
+	last := &t.conns.all[c.last-1]
 	for {
 		head := t.free.Load()
-		storeWord(&c.link, uint32(head))
-		if t.free.CompareAndSwap(head, head>>32<<32+1<<32|uint64(index+1)) {
+		storeWord(&last.link, uint32(head))
+		if t.free.CompareAndSwap(head, head>>32<<32+1<<32|uint64(c.first)) {
 			return
 		}
 	}

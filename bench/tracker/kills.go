@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,12 +74,23 @@ func (l *Load) kill(do func() (count func() int, err error)) (k Killed, err erro
 	return k, nil
 }
 
-// reap takes the dead away, as the daemon does.
+// reap takes the dead away, in two halves, as the daemon does.
 func (l *Load) reap() error {
-	reaped := make([]conntrack.Reaped, burst)
-	for from, more := uint32(0), true; more; more = from != 0 {
-		from, _ = l.Table.Reap(from, 4096, l.now, reaped, nil)
+	high := l.Table.High()
+	var wg sync.WaitGroup
+	for half := range uint32(2) {
+		wg.Go(func() {
+			reaped := make([]conntrack.Reaped, burst)
+			for from, end := half*(high/2), high/2+half*(high-high/2); from < end; {
+				next, _ := l.Table.Reap(from, min(4096, end-from), l.now, reaped, nil)
+				if next == 0 {
+					return // the end of the array
+				}
+				from = next
+			}
+		})
 	}
+	wg.Wait()
 	return nil
 }
 
