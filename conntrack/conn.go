@@ -51,8 +51,9 @@ const (
 	Assured                          // both ends talk: evicted last, and the longer timeouts hold
 	SourceNAT                        // replies go to another address, port or identifier than the first packet's source
 	DestinationNAT                   // replies come from another address or port than the first packet's destination
+	PickedUp                         // begun in mid-stream: what its SYNs offered is not known (section F)
 
-	flagsKnown = Replied | Assured | SourceNAT | DestinationNAT
+	flagsKnown = Replied | Assured | SourceNAT | DestinationNAT | PickedUp
 
 	bothNAT = SourceNAT | DestinationNAT
 )
@@ -60,7 +61,7 @@ const (
 // String returns the names of the set flags with a plus between.
 func (f Flags) String() string {
 	var names []string
-	for i, name := range []string{"replied", "assured", "snat", "dnat"} {
+	for i, name := range []string{"replied", "assured", "snat", "dnat", "picked-up"} {
 		if f&(1<<i) != 0 {
 			names = append(names, name)
 		}
@@ -322,7 +323,10 @@ func (c *Conn) steadyTimer() Timer {
 	if c.proto != packet.TCP {
 		return pseudoTimer(c.proto, c.flags)
 	}
-	return timerOf[c.tcp()]
+	if t := timerOf[c.tcp()]; t != TimerEstablished || c.flags&Replied != 0 {
+		return t
+	}
+	return TimerUnacknowledged // picked up, and nobody has answered yet (F1)
 }
 
 // idle returns how long ago, in ms, a packet refreshed the connection. A stamp from a

@@ -78,8 +78,22 @@
 //     each. A split handshake does not get through: its last ACK is invalid (B11).
 //   - LAST_ACK becomes TIME_WAIT when both FINs are acknowledged, not upon any ACK; so a
 //     challenge ACK cannot be taken for the last one (E4), and crossing FINs need two.
-//   - Scale counts if both SYNs offered it. There is no pick-up in mid-stream yet: what
-//     does not begin with a SYN has no connection (F1, strict).
+//     Its price: where SYNs crossed and one SYN/ACK was lost, a bare ACK does not complete
+//     the connection, and its data drops until the SYN/ACK is sent again.
+//   - A connection that was refused stays in CLOSE for its time, so that what follows the
+//     refusal is not a stranger; a challenge ACK is no reply; a reset moves no edge, and
+//     what is invalid changes no timer.
+//   - Scale and SACK count if both SYNs offered them; for SACK RFC 2018 asks the receiver's
+//     alone.
+//   - What does not begin with a SYN has no connection (F1), unless its rule picks up: then
+//     a segment with ACK begins one in mid-stream, as from its own side, with windows of
+//     1 GiB, because the scale is unknown (pf's choice), and never where the policy would
+//     translate it (F4). It expires after five minutes until somebody answers. A killed
+//     connection of such a rule is picked up again by its next segment, by what the rules
+//     say then.
+//   - Modes. Liberal: what the window test would drop counts, but moves no edge; resets
+//     must prove themselves (nf_conntrack_tcp_be_liberal). Sloppy: states without sequence
+//     numbers, also where only one direction is seen (pf); resets are believed.
 //   - Both directions refresh a pseudo-connection (RFC 4787 REQ-6).
 //   - Data in flight without acknowledgement, or a closed window, lowers the established
 //     timeout to five minutes. Three identical packets, Linux's third reason, do not:

@@ -90,6 +90,13 @@ func (c *Conn) synAck(p *packet.Parsed, dir Direction) verdict {
 		s.maxAck = ack
 	case c.sets[dir^1]&SeenSYNAcked != 0: // repeated
 		return forward
+	case !after(p.Ack, s.maxAck):
+		// After SYNs that crossed, too, it must acknowledge ours. An old one may pass, as
+		// the window test says, but completes nothing.
+		if was, marks := c.edge, c.marks; c.window(p, dir).effect == effectTrack {
+			c.edge, c.marks = was, marks
+			return dropped(drop.TCPAckUnseen)
+		}
 	}
 	v := c.window(p, dir)
 	if v.effect == effectTrack {

@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -188,6 +189,9 @@ func TestQ3_KillEachIsExact(t *testing.T) {
 	var killed atomic.Int64
 	reaped := 0
 	for range 20 {
+		for table.Len() < perWorker+perWorker/4 { // more than the odd ones of one worker
+			runtime.Gosched()
+		}
 		before, half := table.Latest(), table.High()/2
 		var parts sync.WaitGroup
 		for _, part := range [][2]uint32{{0, half}, {half, table.High() - half}} {

@@ -31,7 +31,7 @@ func (c *Conn) trackPseudo(dir Direction, seconds uint32) verdict {
 }
 
 // MayOpen returns drop.Pass if a packet may begin a connection, otherwise why not.
-// Only a SYN begins a TCP connection (B2, B3): there is no pick-up in mid-stream (F1).
+// Only a SYN begins a TCP connection (B2, B3), but see MayPickUp.
 // Only requests begin ICMP ones (G4); ND and MLD never come here (G6).
 func MayOpen(p *packet.Parsed) drop.Reason {
 	if p.Kind != packet.KindIP {
@@ -56,6 +56,12 @@ func MayOpen(p *packet.Parsed) drop.Reason {
 		}
 	}
 	return drop.Pass
+}
+
+// MayPickUp reports whether a packet may begin a connection in mid-stream, where the rule
+// that admits it says so: a segment with ACK, and neither SYN, FIN nor RST (F6).
+func MayPickUp(p *packet.Parsed) bool {
+	return p.Kind == packet.KindIP && !p.Fragment && p.Tuple.Proto == packet.TCP && kindOf(p.TCPFlags) == kindACK
 }
 
 // isRequest reports whether an ICMP tuple is that of a query, not of its answer.

@@ -214,8 +214,10 @@ func (c *Conn) trackTCP(p *packet.Parsed, dir Direction, mode Mode) verdict {
 		c.flags |= Replied
 	}
 	if c.tcp() == Established {
-		c.flags |= Assured
-		if p.TCPFlags&packet.FlagRST == 0 { // else resetChecked has set it
+		if c.flags&Replied != 0 || mode == ModeSloppy {
+			c.flags |= Assured | Replied
+		}
+		if p.TCPFlags&packet.FlagRST == 0 && mode != ModeSloppy { // else resetChecked has set it
 			c.setWait(c.waitFor(p))
 		}
 	}
@@ -223,14 +225,20 @@ func (c *Conn) trackTCP(p *packet.Parsed, dir Direction, mode Mode) verdict {
 }
 
 // step does what the table says.
-func (c *Conn) step(p *packet.Parsed, dir Direction, state TCPState, _ Mode) verdict {
+func (c *Conn) step(p *packet.Parsed, dir Direction, state TCPState, mode Mode) verdict {
 	k := kindOf(p.TCPFlags)
+	if mode == ModeSloppy {
+		return c.stepSloppy(p, dir, k, state)
+	}
 	switch tcpTable[dir&1][k][state] {
 	case tr:
 		if v := c.handshake(p, dir); v.effect != effectTrack {
 			return v
 		}
 		v := c.window(p, dir)
+		if v.effect == effectDrop && mode == ModeLiberal {
+			v = tracked // it counts, but moves no edge (nf_conntrack_tcp_be_liberal)
+		}
 		if v.effect == effectTrack {
 			c.note(p, dir)
 		}

@@ -29,9 +29,16 @@ import (
 // rows also runs across the wrap of 32 bits and of 31 (C5), and with translation.
 func trace(t *testing.T, rows string) {
 	t.Helper()
+	traceAs(t, proposalFor(packet.Tuple{}).Class, []bool{false, true}, rows)
+}
+
+// traceAs is trace for connections of a class.
+func traceAs(t *testing.T, class Class, nats []bool, rows string) {
+	t.Helper()
 	for _, isn := range [][2]uint32{{1000, 5000}, {0xfffffff0, 0x7ffffff0}, {0xffffffff, 0xffffffff}, {0x7fffffff, 0xfffff000}, {0, 0}} {
-		for _, nat := range []bool{false, true} {
+		for _, nat := range nats {
 			tr := newTracer(t, isn, nat)
+			tr.proposal.Class = class
 			for n, row := range strings.Split(strings.TrimSpace(rows), "\n") {
 				tr.row = fmt.Sprintf("isn %#x %#x, nat %v, row %d: %s", isn[0], isn[1], nat, n+1, strings.TrimSpace(row))
 				tr.step(strings.Fields(row))

@@ -147,10 +147,17 @@ type Proposal struct {
 // it returns Inserted.
 func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) InsertOutcome {
 	r.Reason, r.Change = MayOpen(p), ChangeNone
-	if r.Reason != drop.Pass {
+	pickUp := r.Reason != drop.Pass
+	if pickUp && !(pr.PickUp && MayPickUp(p)) {
 		return Refused
 	}
 	nat, possible := natFlags(&pr.Original, &pr.Reply)
+	if pickUp && nat != 0 {
+		// The other end knows this connection by another address, or by none (F4).
+		r.Reason = drop.PickUpTranslated
+		return Refused
+	}
+	r.Reason = drop.Pass
 	if !possible || !sameTuple(&p.Tuple, &pr.Original) || !pr.Class.valid() {
 		r.Reason = drop.AddressInvalid
 		return Refused
@@ -173,7 +180,10 @@ func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) Ins
 	c.flags = nat
 	t.setTuples(c, index, &pr.Original, &pr.Reply, nat)
 	c.seen, c.born = milliseconds(now), seconds(now)
-	if p.Tuple.Proto == packet.TCP {
+	switch {
+	case pickUp:
+		c.pickUp(p)
+	case p.Tuple.Proto == packet.TCP:
 		c.begin(p)
 	}
 	c.edge[Original].count(p.Len())

@@ -20,6 +20,8 @@ func (s *State) valid() bool {
 		return false
 	case s.Flags&Assured != 0 && s.Flags&Replied == 0:
 		return false
+	case s.Flags&PickedUp != 0 && (s.Original.Proto != packet.TCP || nat != 0):
+		return false
 	case s.Incarnation == 0 || s.Incarnation>>63 != 0 || s.Idle > idleMax || !s.Class.valid():
 		return false
 	case !validTuple(&s.Original) || !validTuple(&s.Reply):

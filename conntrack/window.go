@@ -27,6 +27,9 @@ const windowMax = 1 << 30
 //	-----------|==================|==================|------> sequence numbers of s
 //	  forward  :        accepted (any overlap)       :  drop, but see overshoot
 //
+// Of a connection that was picked up in mid-stream nobody knows what the ends have sent
+// before, nor their scale: III always holds, and windows count as if scaled by 14 (F2).
+//
 // Not I or not III drops; not II or not IV is an old duplicate, forwarded without
 // refresh. Where an edge was imported every bound that depends on it gives way by the
 // slack of its direction (F5). An accepted segment moves the edges.
@@ -41,7 +44,7 @@ func (c *Conn) window(p *packet.Parsed, dir Direction) verdict {
 	sEnd, rEnd := uint32(s.end), uint32(r.end)
 
 	recent := r.maxWin == 0 || !after(sEnd-r.maxWin-slackS, end) // II
-	seen := !after(sack, rEnd+slackR)                            // III
+	seen := !after(sack, rEnd+slackR) || c.flags&PickedUp != 0   // III
 	timely := !after(rEnd-max(s.maxWin, ackWindow)-slackR, sack) // IV
 	if beyond := end - s.maxEnd; after(seq, s.maxEnd+slackS) {   // not I
 		if !seen || !timely || !recent || r.maxWin == 0 || beyond > r.maxWin+slackS {
@@ -78,6 +81,9 @@ func (c *Conn) sackOf(p *packet.Parsed) uint32 {
 // offered it, and never in a SYN (RFC 7323 section 2.2).
 func (c *Conn) scaled(p *packet.Parsed, dir Direction) uint32 {
 	win := uint32(p.Window)
+	if c.flags&PickedUp != 0 {
+		return win << 14 // the largest scale there is, as pf does
+	}
 	if p.TCPFlags&packet.FlagSYN == 0 && c.sets[Original]&c.sets[Reply]&SeenScale != 0 {
 		win <<= c.scale.of(dir)
 	}
@@ -150,7 +156,7 @@ func (c *Conn) resetChecked(p *packet.Parsed, dir Direction) verdict {
 	if after(r.maxAck, p.Seq) || after(p.Seq, s.maxEnd) {
 		return dropped(drop.TCPResetInvalid)
 	}
-	if hasAck && after(p.Ack, uint32(r.end)+c.slack(dir^1)) {
+	if hasAck && c.flags&PickedUp == 0 && after(p.Ack, uint32(r.end)+c.slack(dir^1)) {
 		return dropped(drop.TCPResetInvalid)
 	}
 	exact := p.Seq == r.maxAck || p.Seq == uint32(s.end) && !c.marks.ahead(dir)

@@ -36,10 +36,14 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	if p.TTL <= 1 {
 		return w.refuseTTL(b, i), false
 	}
-	if why := conntrack.MayOpen(p); why != drop.Pass {
-		return dropped(why), false
+	mayOpen := conntrack.MayOpen(p)
+	if mayOpen != drop.Pass && !(w.snapshot.Rules.PicksUp() && conntrack.MayPickUp(p)) {
+		return dropped(mayOpen), false
 	}
 	verdict := w.snapshot.Rules.Match(&p.Tuple, b.in.ID, hop.Port)
+	if mayOpen != drop.Pass && !(verdict.Action == rules.Pass && verdict.PickUp) {
+		return dropped(mayOpen), false // in mid-stream, and its rule does not pick up
+	}
 	w.countRule(verdict.Rule)
 	switch verdict.Action {
 	case rules.Pass:

@@ -1,7 +1,8 @@
 // Package dataplane is the way of a packet: the worker's loop (worker.go), the one path
 // (pipeline.go), the first packet of a connection (admit.go), packets of the node itself
 // (local.go), what the ends of a killed connection are told (abort.go), and what happens
-// between the last stage and the wire (transmit.go).
+// between the last stage and the wire (transmit.go). What happens to connections is told
+// to whoever watches by events.go, and put in order by gather.go.
 //
 // A Worker is one goroutine on one locked thread. It owns its packet memory, its sockets
 // on every port and its lane of the journal; it shares the connection table, the port

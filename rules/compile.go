@@ -96,6 +96,7 @@ func (s *Set) saysOf(r *config.Rule, number uint32) (says, config.Errors) {
 	}
 	if r.PickUp.Written() {
 		c.spoken |= partPickUp
+		s.picksUp = s.picksUp || r.PickUp.V
 	}
 	if len(r.Timers) == 0 {
 		return c, nil

@@ -17,6 +17,7 @@ type Set struct {
 	listed    []Rule     // in the order of the policy, the default behind them
 	byNumber  []uint32   // indices into listed, sorted by Rule.Number
 	timeouts  []*conntrack.Timeouts
+	picksUp   bool // some rule admits connections in mid-stream
 }
 
 // rule is what a rule wants of a packet, in the order in which it is compared: what is
@@ -113,6 +114,10 @@ func (s *Set) Rules() []Rule { return s.listed }
 // another meaning: a connection that lives on takes its number from the new Set's verdict
 // on it.
 func (s *Set) Timeouts() []*conntrack.Timeouts { return s.timeouts }
+
+// PicksUp reports whether any rule admits connections in mid-stream. Where none does, the
+// path need not ask about packets that begin none.
+func (s *Set) PicksUp() bool { return s.picksUp }
 
 // ByNumber returns the rule of a number.
 func (s *Set) ByNumber(n uint32) (Rule, bool) {

@@ -32,7 +32,7 @@ func TestFieldsAreStable(t *testing.T) {
 		command string
 		object  any
 	}{
-		{"status", api.Status{}}, {"conns", api.Conns{}}, {"drops", api.Drops{}}, {"kill", api.KillResult{}},
+		{"status", api.Status{}}, {"conns", api.Conns{}}, {"drops", api.Drops{}}, {"kill", api.KillResult{}}, {"watch", api.WatchEvent{}},
 		{"promote, demote", api.Done{}}, {"check", node.CheckReport{}}, {"demo", demo.Report{}},
 	} {
 		fmt.Fprintf(&b, "%s\n", row.command)
@@ -57,6 +57,8 @@ func TestFieldsAreStable(t *testing.T) {
 // fields lists the JSON names below a type with their kinds.
 func fields(typ reflect.Type, prefix string) (all []string) {
 	switch {
+	case typ.Kind() == reflect.Pointer:
+		return fields(typ.Elem(), prefix)
 	case typ == reflect.TypeFor[time.Time]():
 		return []string{prefix + " time"}
 	case typ.Kind() == reflect.Slice || typ.Kind() == reflect.Array:
@@ -70,6 +72,9 @@ func fields(typ reflect.Type, prefix string) (all []string) {
 		name, option, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
 		if option != "" {
 			name += "?" // left out where it is empty
+		}
+		if name == "" {
+			name = "(" + strings.ToLower(typ.Field(i).Name) + ")" // its fields, where it is there at all
 		}
 		all = append(all, fields(typ.Field(i).Type, strings.TrimPrefix(prefix+"."+name, "."))...)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -83,55 +82,5 @@ func printStatus(w io.Writer, s *api.Status) {
 	}
 	for _, d := range s.Degraded {
 		fmt.Fprintln(w, "DEGRADED:", d)
-	}
-}
-
-func newDrops(c *common) *cobra.Command {
-	var follow bool
-	cmd := &cobra.Command{
-		Use:   "drops",
-		Short: "Why packets died: reasons with counts, per port and direction",
-		Args:  usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for {
-				d, err := c.client().Drops(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if err := c.print(cmd.OutOrStdout(), d, func(w io.Writer) { printDrops(w, &d) }); err != nil {
-					return err
-				}
-				if !follow {
-					return nil
-				}
-				select {
-				case <-cmd.Context().Done():
-					return nil
-				case <-time.After(time.Second):
-				}
-			}
-		},
-	}
-	cmd.Flags().BoolVar(&follow, "follow", false, "print again every second until interrupted")
-	return cmd
-}
-
-func printDrops(w io.Writer, d *api.Drops) {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	for _, p := range d.Ports {
-		printReasons(t, p.Port, "receive", p.Receive)
-		printReasons(t, p.Port, "send", p.Send)
-	}
-	t.Flush()
-}
-
-func printReasons(w io.Writer, port, direction string, counts map[string]uint64) {
-	reasons := make([]string, 0, len(counts))
-	for r := range counts {
-		reasons = append(reasons, r)
-	}
-	slices.Sort(reasons)
-	for _, r := range reasons {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", port, direction, r, counts[r])
 	}
 }

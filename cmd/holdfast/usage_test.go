@@ -51,7 +51,7 @@ func TestWrongUsage(t *testing.T) {
 func TestDaemonNotReachable(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range [][]string{
-		{"status"}, {"status", "--json"}, {"conns"}, {"conns", "count"}, {"kill", "all"}, {"drops"}, {"drops", "--follow"}, {"promote"}, {"demote"},
+		{"status"}, {"status", "--json"}, {"conns"}, {"conns", "count"}, {"kill", "all"}, {"watch"}, {"watch", "--json", "proto=tcp"}, {"drops"}, {"drops", "--follow"}, {"promote"}, {"demote"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			socket := filepath.Join(dir, "none.sock")

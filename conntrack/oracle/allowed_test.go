@@ -76,6 +76,17 @@ var differences = []*allowed{
 		then: finish,
 	},
 	{
+		name:     "crossing-syn-ack-proves",
+		decision: "B6, B10: after SYNs that crossed, too, a SYN/ACK must acknowledge the other's; Linux takes what its window test takes",
+		match: func(c *comparison) bool {
+			p := c.past
+			return c.ours.reason == drop.TCPAckUnseen && c.kernel.passed &&
+				(c.step(repl, kindSYNACK, s2) && !after(c.seg.ack, p.first[orig]) ||
+					(c.step(orig, kindSYNACK, s2) || c.step(orig, kindSYNACK, sr)) && !after(c.seg.ack, p.first[repl]))
+		},
+		then: finish,
+	},
+	{
 		name:     "sack-of-both",
 		decision: "C6: SACK counts where both SYNs permitted it; Linux looks at the receiver's alone",
 		match: func(c *comparison) bool {

@@ -318,15 +318,7 @@ type defect struct {
 	used  int
 }
 
-var defects = []*defect{
-	{
-		what: "where both sides have sent something, a SYN/ACK need not acknowledge the SYN, only lie in the window",
-		match: func(s *spec, got observation, want fate) bool {
-			return kindOf(s.flags) == kindSYNACK && (s.state == s2 || s.state == sr && s.dir == orig) && !after(s.ack, 0) &&
-				want == dropped && got.passed && got.refreshed
-		},
-	},
-}
+var defects = []*defect{}
 
 func TestREL21_Transitions(t *testing.T) {
 	f := flow{client: [4]byte{10, 0, 0, 2}, server: [4]byte{198, 18, 0, 1}, clientPort: 40000, serverPort: 80, proto: packet.TCP}

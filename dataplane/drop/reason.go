@@ -51,6 +51,7 @@ const (
 	ICMPTypeUntracked  // an ICMP type that creates no pseudo-connection
 	TableFull          // the hard limit of connections (O2)
 	TupleClash         // no free translation after the bounded search (I12)
+	PickUpTranslated   // a connection in mid-stream that a rule would pick up and the policy translate (F4)
 	Killed             // its connection was killed a moment ago and is being taken away (Q1)
 
 	// Admit: the first packet.
@@ -99,7 +100,7 @@ var reasonNames = [reasonsCount]string{
 	TCPAckUnseen: "tcp-ack-unseen", TCPResetInvalid: "tcp-reset-invalid", ICMPNoRequest: "icmp-no-request",
 	SCTPNoConnection: "sctp-no-connection", SCTPTagInvalid: "sctp-tag-invalid", SCTPStateInvalid: "sctp-state-invalid",
 	ICMPErrorUnmatched: "icmp-error-unmatched", ICMPTypeUntracked: "icmp-type-untracked", TableFull: "table-full",
-	TupleClash: "tuple-clash", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
+	TupleClash: "tuple-clash", PickUpTranslated: "pick-up-translated", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
 	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",
 	NeighborUnresolved: "neighbor-unresolved", TooBig: "too-big", SameTuple: "same-tuple",
 	ToSelf: "to-self", FromSelf: "from-self", TapFull: "tap-full", TapUnanswered: "tap-unanswered",

@@ -51,12 +51,6 @@ func (p *Policy) pending() []Notice {
 		if r.Gateway.Written() {
 			note(r.Gateway.Pos, "gateway of rule %s: connections follow the routes", r.ID.V)
 		}
-		if r.Mode.V != Strict {
-			note(r.Mode.Pos, "mode = %q of rule %s: strict holds", r.Mode.V, r.ID.V)
-		}
-		if r.PickUp.V {
-			note(r.PickUp.Pos, "pick-up of rule %s: connections begin with a SYN", r.ID.V)
-		}
 		if r.Sync.V == SyncDefer {
 			note(r.Sync.Pos, `sync = "defer" of rule %s: async holds`, r.ID.V)
 		}

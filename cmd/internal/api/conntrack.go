@@ -20,11 +20,12 @@ func endpoint(addr string, port uint16) string {
 }
 
 // protoNumbers are the numbers that `conntrack -L` prints beside the names.
-var protoNumbers = map[string]int{"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "icmpv6": 58, "sctp": 132, "udplite": 136}
+var protoNumbers = map[string]int{"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "icmpv6": 58, "sctp": 132, "udplite": 136}
 
 // Conntrack returns the connection as a line of `conntrack -L` (conntrack-tools,
-// libnetfilter_conntrack snprintf_default.c): protocol, number, seconds left, the TCP
-// state, both tuples, [UNREPLIED] and [ASSURED].
+// libnetfilter_conntrack snprintf_default.c): protocol, number, seconds left, the state
+// where the protocol has one, both tuples, [UNREPLIED] and [ASSURED]. It is what a kernel
+// without nf_conntrack_acct prints: counters are in --json.
 func (c *Conn) Conntrack() string {
 	var b strings.Builder
 	number, known := protoNumbers[c.Proto]
@@ -37,7 +38,9 @@ func (c *Conn) Conntrack() string {
 		}
 	}
 	fmt.Fprintf(&b, "%-8s %d %d ", name, number, int(c.Timeout))
-	if c.Proto == "tcp" {
+	switch c.State {
+	case "", "REPLIED", "UNREPLIED": // a protocol without states of its own
+	default:
 		b.WriteString(c.State + " ")
 	}
 	b.WriteString(c.conntrackTuple(&c.Original))
@@ -57,8 +60,10 @@ func (c *Conn) conntrackTuple(t *Tuple) string {
 	switch c.Proto {
 	case "icmp", "icmpv6":
 		return s + fmt.Sprintf("type=%d code=%d id=%d ", t.DstPort>>8, t.DstPort&0xff, t.SrcPort)
-	case "tcp", "udp", "sctp", "udplite":
+	case "tcp", "udp", "sctp", "udplite", "dccp":
 		return s + fmt.Sprintf("sport=%d dport=%d ", t.SrcPort, t.DstPort)
+	case "gre": // keys are tracked for PPTP only, by either tracker
+		return s + fmt.Sprintf("srckey=%#x dstkey=%#x ", t.SrcPort, t.DstPort)
 	}
 	return s
 }

@@ -26,7 +26,7 @@ func TestConntrackLines(t *testing.T) {
 		{tcp, "tcp      6 431999 ESTABLISHED src=10.0.0.5 dst=198.51.100.9 sport=40001 dport=443 src=198.51.100.9 dst=203.0.113.1 sport=443 dport=61234 [ASSURED] mark=0 use=1"},
 		{udp, "udp      17 29 src=10.0.0.5 dst=198.51.100.9 sport=40001 dport=443 [UNREPLIED] src=198.51.100.9 dst=203.0.113.1 sport=443 dport=61234 mark=0 use=1"},
 		{ping, "icmp     1 30 src=10.0.0.5 dst=198.51.100.9 type=8 code=0 id=77 src=198.51.100.9 dst=203.0.113.1 type=0 code=0 id=77 mark=0 use=1"},
-		{gre, "gre      47 600 src=10.0.0.5 dst=198.51.100.9 src=198.51.100.9 dst=10.0.0.5 mark=0 use=1"},
+		{gre, "gre      47 600 src=10.0.0.5 dst=198.51.100.9 srckey=0x0 dstkey=0x0 src=198.51.100.9 dst=10.0.0.5 srckey=0x0 dstkey=0x0 mark=0 use=1"},
 		{esp, "unknown  50 600 src=10.0.0.5 dst=198.51.100.9 src=198.51.100.9 dst=10.0.0.5 mark=0 use=1"},
 		{other, "unknown  99 600 src=10.0.0.5 dst=198.51.100.9 src=198.51.100.9 dst=10.0.0.5 mark=0 use=1"},
 	} {

@@ -20,8 +20,10 @@ import (
 
 // fake answers every request with what it was given, and remembers the question.
 type fake struct {
-	err  error
-	last string
+	err    error
+	last   string
+	events chan []WatchEvent // what Watch tells, until it is closed
+	gone   chan struct{}     // Watch has ended
 }
 
 func (f *fake) Status(history bool) (Status, error) {
@@ -52,6 +54,21 @@ func (f *fake) Promote(r PromoteRequest) (Done, error) {
 func (f *fake) Demote(r DemoteRequest) (Done, error) {
 	f.last = fmt.Sprintf("demote %+v", r)
 	return Done{"demoted"}, f.err
+}
+
+func (f *fake) Watch(ctx context.Context, selector []string, each func([]WatchEvent) error) error {
+	f.last = fmt.Sprintf("watch %q", selector)
+	if f.err != nil {
+		return f.err
+	}
+	for batch := range f.events {
+		if err := each(batch); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	f.gone <- struct{}{}
+	return nil
 }
 
 // serve runs a server of f on a socket of its own until the test ends.

@@ -123,7 +123,7 @@ func tuple(t *packet.Tuple) api.Tuple {
 
 var protoNames = map[packet.Proto]string{
 	packet.ICMP: "icmp", packet.TCP: "tcp", packet.UDP: "udp", packet.GRE: "gre", packet.ESP: "esp",
-	packet.ICMPv6: "icmpv6", packet.SCTP: "sctp", packet.UDPLite: "udplite",
+	packet.ICMPv6: "icmpv6", packet.SCTP: "sctp", packet.UDPLite: "udplite", packet.DCCP: "dccp",
 }
 
 func protoName(p packet.Proto) string {

@@ -16,8 +16,8 @@ import (
 
 // Limits of watching.
 const (
-	watchersMax = 16
-	watchQueue  = 1 << 16 // events that wait for one watcher; what comes then is shed
+	watchersMax = 8
+	watchQueue  = 1 << 15 // events that wait for one watcher; what comes then is shed
 	watchPeriod = 5 * time.Millisecond
 	watchBatch  = 512 // events that are written together
 )
@@ -28,8 +28,7 @@ const (
 //
 // The lock guards what follows it and the watchers' queues.
 type watching struct {
-	kills [2]dataplane.Recorder // what kills end, one for each of their goroutines
-	role  func() gate.Role
+	role func() gate.Role
 
 	sync.Mutex
 	watchers map[*watcher]struct{} // nil: nobody, and nothing is recorded
@@ -117,17 +116,24 @@ func (d *daemon) join(s *selector.Selector) (*watcher, error) {
 	}
 	if h.watchers == nil {
 		h.watchers = map[*watcher]struct{}{}
-		producers := []*dataplane.Recorder{&h.kills[0], &h.kills[1]}
-		for _, w := range d.workers {
-			producers = append(producers, w.Events())
-		}
-		h.gatherer = dataplane.NewGatherer(producers)
-		go d.gather()
+		h.gatherer = dataplane.NewGatherer(d.producers())
+		go d.gather(h.gatherer)
 	}
 	w := &watcher{chosen: s, since: h.gatherer.Stamp(), wake: make(chan struct{}, 1), role: h.role()}
 	w.roles = append(w.roles, w.role)
 	h.watchers[w] = struct{}{}
 	return w, nil
+}
+
+// producers returns where it is said what happens to connections.
+func (d *daemon) producers() (all []*dataplane.Recorder) {
+	for _, w := range d.workers {
+		all = append(all, w.Events())
+	}
+	for i := range d.killing.events {
+		all = append(all, &d.killing.events[i])
+	}
+	return all
 }
 
 // leave ends a watcher; with the last one nothing is recorded any more.
@@ -142,22 +148,19 @@ func (d *daemon) leave(w *watcher) {
 	}
 }
 
-// gather hands events to the watchers for as long as there are any of its own time.
-func (d *daemon) gather() {
+// gather hands what g gathers to the watchers, until the last one leaves.
+func (d *daemon) gather(g *dataplane.Gatherer) {
 	h, names := &d.watching, d.names()
 	tick := time.NewTicker(watchPeriod)
 	defer tick.Stop()
-	h.Lock()
-	mine := h.gatherer
-	h.Unlock()
 	for range tick.C {
 		role := h.role()
 		h.Lock()
-		if mine == nil || h.gatherer != mine {
+		if h.gatherer != g {
 			h.Unlock()
 			return
 		}
-		events, shed := mine.Gather()
+		events, shed := g.Gather()
 		for w := range h.watchers {
 			w.offer(events, shed, role, &names)
 		}
@@ -168,7 +171,6 @@ func (d *daemon) gather() {
 // offer queues what the watcher wants of the events. What the recorders shed might have
 // been for it. The caller holds the lock.
 func (w *watcher) offer(events []dataplane.Event, shed uint64, role gate.Role, names *selector.Names) {
-	w.shed += shed
 	if role != w.role {
 		w.role = role
 		w.roles = append(w.roles, role)
@@ -182,12 +184,13 @@ func (w *watcher) offer(events []dataplane.Event, shed uint64, role gate.Role, n
 		viewOf(e, &v)
 		switch {
 		case !w.chosen.Match(&v, names):
-		case len(w.queue) == watchQueue || w.shed > 0:
+		case len(w.queue) == watchQueue:
 			w.shed++
 		default:
 			w.queue = append(w.queue, *e)
 		}
 	}
+	w.shed += shed
 	if len(w.queue)+len(w.roles) > 0 || w.shed > 0 {
 		select {
 		case w.wake <- struct{}{}:
@@ -237,7 +240,3 @@ func (d *daemon) watchEvent(e *dataplane.Event, at time.Time) api.WatchEvent {
 	}
 	return line
 }
-
-// killedRecorder returns where the goroutine of a kill that takes the table's entries from
-// an index on says what it ends.
-func (h *watching) killedRecorder(from uint32) *dataplane.Recorder { return &h.kills[min(from, 1)] }
