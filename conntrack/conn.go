@@ -228,6 +228,18 @@ func (e *edge) carry() {
 	}
 }
 
+// uncount takes a packet back that was counted last, or not long ago.
+func (e *edge) uncount(bytes int) {
+	e.bytes -= uint64(bytes)
+	if e.packets == 0 {
+		if e.end>>56 == 0 {
+			e.bytes -= 1 << 56
+		}
+		e.end -= 1 << 56
+	}
+	e.packets--
+}
+
 // traffic returns how many packets were forwarded, and their bytes.
 func (e *edge) traffic() (packets, bytes uint64) {
 	return e.bytes>>56<<40 | e.end>>56<<32 | uint64(e.packets), e.bytes & mask56

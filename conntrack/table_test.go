@@ -368,6 +368,16 @@ func TestO9_Counters(t *testing.T) {
 	if got := tr.view().Packets[Reply]; got != 1<<32 {
 		t.Errorf("after 2^32 packets: %d", got)
 	}
+	// The carry runs through both high bytes, and back.
+	e := edge{end: 0xff<<56 | 7, bytes: 3<<56 | 100, packets: 1<<32 - 1}
+	e.count(50)
+	if packets, bytes := e.traffic(); packets != 4<<40 || bytes != 150 || e.position() != 7 {
+		t.Errorf("carried to %#x packets, %d bytes, position %d", packets, bytes, e.position())
+	}
+	e.uncount(50)
+	if packets, bytes := e.traffic(); packets != 4<<40-1 || bytes != 100 || e.position() != 7 {
+		t.Errorf("taken back to %#x packets, %d bytes, position %d", packets, bytes, e.position())
+	}
 }
 
 // TestTuplesArePacked compares the packed tuples with what went in, and with what differs

@@ -80,6 +80,23 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 	return OutcomePass
 }
 
+// Uncount takes the packet back that r, of Track or Insert, has counted: it did not get any
+// further, or is going to be tracked once more.
+func (t *Table) Uncount(p *packet.Parsed, r *Result) {
+	c := t.entry(r.Index)
+	if c == nil {
+		return
+	}
+	home, live := t.lockLive(c)
+	if !live {
+		return
+	}
+	if e := &c.edge[r.Direction&1]; c.incarnation == r.Incarnation && (e.packets > 0 || e.end>>56 > 0 || e.bytes>>56 > 0) {
+		e.uncount(p.Len())
+	}
+	t.unlock(home)
+}
+
 // giveWay ends a connection in whose place the packet at hand may begin another one. The
 // caller holds its home, which is released.
 func (t *Table) giveWay(c *Conn, home uint32, hit *Hit, why EndReason, now int64, r *Result) Outcome {

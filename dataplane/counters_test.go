@@ -6,6 +6,7 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/drop"
+	"holdfast/dataplane/fib"
 	"holdfast/dataplane/packet"
 )
 
@@ -92,6 +93,33 @@ func TestO9_CountersMatchTheWire(t *testing.T) {
 		if want := *wire[v.Original.Proto]; v.Packets != want.packets || v.Bytes != want.bytes {
 			t.Errorf("%v: counted %v packets and %v bytes, on the wire %v and %v", v.Original, v.Packets, v.Bytes, want.packets, want.bytes)
 		}
+	}
+}
+
+// TestO9_ParkedPacketsCountOnce: a packet that waits for its neighbour goes through the
+// tracker twice, and one that is too large for the way out does not leave at all.
+func TestO9_ParkedPacketsCountOnce(t *testing.T) {
+	r := newRig(t)
+	r.feed(lan, fromClient(packetIn{sport: 4000, dport: 80, flags: "S", seq: 100}).frame(t))
+	snapshot := *r.snapshot.Load()
+	snapshot.Routes = fib.NewTable(rigRoutes, rigNeighbors[1:]) // the client's MAC is forgotten
+	r.w.snapshot = &snapshot
+	sent := r.lane.Sent()
+	if got := r.feed(wan, fromServer(packetIn{sport: 80, dport: 4000, flags: "SA", seq: 500, ack: 101}).frame(t)); len(got) != 0 {
+		t.Fatalf("%d frames left before the neighbour was known", len(got))
+	}
+	if r.lane.Flush(); r.lane.Sent() == sent {
+		t.Error("the peers have not heard of the answer")
+	}
+	snapshot.Routes = fib.NewTable(rigRoutes, rigNeighbors)
+	r.w.parked.generation = ^uint64(0)
+	r.w.retryParked()
+	r.one(r.take(), lan, macClient, macLan)
+	r.w.shares[wan].MTU = 576
+	r.feed(lan, fromClient(packetIn{sport: 4000, dport: 80, flags: "PA", seq: 101, ack: 501, payload: 1000}).frame(t))
+	var v conntrack.View
+	if !snapshot.Table.View(0, r.w.now, &v) || v.Packets != [2]uint64{1, 1} {
+		t.Errorf("counted %v packets, on the wire was one each way; dropped: %v %v", v.Packets, r.dropped(lan), r.dropped(wan))
 	}
 }
 

@@ -113,10 +113,12 @@ func (w *Worker) judge(b *burst, i int) fate {
 	}
 	hop := w.hopTo(dst)
 	if hop.Kind != fib.Forward {
+		w.snapshot.Table.Uncount(p, r)
 		return w.noHop(b, i, &hop, dst)
 	}
 	out := w.shares[hop.Port]
 	if p.Len() > out.MTU {
+		w.snapshot.Table.Uncount(p, r)
 		return w.refuseTooBig(b, i, out.MTU)
 	}
 
