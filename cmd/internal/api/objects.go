@@ -77,8 +77,9 @@ type Policy struct {
 
 // Connections counts the table.
 type Connections struct {
-	Count    uint32 `json:"count"`
-	Capacity uint32 `json:"capacity"`
+	Count    uint32            `json:"count"`
+	Capacity uint32            `json:"capacity"`
+	Ended    map[string]uint64 `json:"ended"` // by the workers, since the start: expired, replaced, killed, evicted
 }
 
 // Worker is one worker's life signs.

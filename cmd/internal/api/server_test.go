@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +25,8 @@ type fake struct {
 	last   string
 	events chan []WatchEvent // what Watch tells, until it is closed
 	gone   chan struct{}     // Watch has ended
+
+	watches sync.Mutex // guards last against watchers
 }
 
 func (f *fake) Status(history bool) (Status, error) {
@@ -57,7 +60,9 @@ func (f *fake) Demote(r DemoteRequest) (Done, error) {
 }
 
 func (f *fake) Watch(ctx context.Context, selector []string, each func([]WatchEvent) error) error {
+	f.watches.Lock() // several may watch at once
 	f.last = fmt.Sprintf("watch %q", selector)
+	f.watches.Unlock()
 	if f.err != nil {
 		return f.err
 	}

@@ -4,9 +4,22 @@ import (
 	"time"
 
 	"holdfast/cmd/internal/api"
+	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/tap"
 )
+
+// ended counts how connections ended, as far as the workers saw it. Evicted ones say that
+// the table is too small, or under attack.
+func (d *daemon) ended() map[string]uint64 {
+	counts := map[string]uint64{}
+	for why := conntrack.EndExpired; why <= conntrack.EndEvicted; why++ {
+		for _, w := range d.workers {
+			counts[why.String()] += w.Ends(why)
+		}
+	}
+	return counts
+}
 
 // Status implements api.Daemon.
 func (d *daemon) Status(history bool) (api.Status, error) {
@@ -16,6 +29,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 		Policy:      api.Policy{File: d.policyFile, Hash: hash(d.policyHash), Rules: d.rules.Len()},
 		Connections: api.Connections{Count: uint32(d.table.Len()), Capacity: uint32(d.table.Capacity())},
 	}
+	s.Connections.Ended = d.ended()
 	now := gate.Now()
 	c := d.cluster.Status(now)
 	group := api.Group{
