@@ -254,5 +254,10 @@ func (c *Conn) adopt(joined, ours *State) {
 		if c.tcp() != was {
 			c.setWait(waitNothing)
 		}
+	} else if c.proto == packet.SCTP {
+		for d := range c.edge {
+			c.sets[d] = joined.Dir[d].Seen
+			c.edge[d].maxAck = uint32(joined.Dir[d].MaxAck)
+		}
 	}
 }

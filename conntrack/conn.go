@@ -332,7 +332,11 @@ func (c *Conn) timer() Timer {
 // steadyTimer returns the timer that follows from the exported form alone: the one that
 // a peer's copy runs on.
 func (c *Conn) steadyTimer() Timer {
-	if c.proto != packet.TCP {
+	switch c.proto {
+	case packet.TCP:
+	case packet.SCTP:
+		return sctpTimerOf[c.sctpState()]
+	default:
 		return pseudoTimer(c.proto, c.flags)
 	}
 	if t := timerOf[c.tcp()]; t != TimerEstablished || c.flags&Replied != 0 {

@@ -32,6 +32,15 @@ func (c *Conn) worthOf() worth {
 	if c.marks&markDoomed != 0 {
 		return worthInUse // its kill takes it away, and tells who must know
 	}
+	if c.proto == packet.SCTP {
+		switch c.sctpState() {
+		case SCTPEstablished:
+			return worthInUse
+		case SCTPShutdownSent, SCTPShutdownRecd, SCTPShutdownAckSent, SCTPClosed:
+			return worthClosing
+		}
+		return worthHalfOpen
+	}
 	if c.proto != packet.TCP {
 		if c.flags&Replied == 0 {
 			return worthHalfOpen

@@ -45,6 +45,8 @@ func MayOpen(p *packet.Parsed) drop.Reason {
 		if kindOf(p.TCPFlags) != kindSYN {
 			return drop.TCPNoConnection
 		}
+	case packet.SCTP:
+		return sctpMayOpen(p)
 	case packet.ICMP, packet.ICMPv6:
 		switch {
 		case p.IsICMPError():

@@ -30,7 +30,7 @@ import (
 //
 // # Decisions
 //
-//   - INIT opens, and so does HEARTBEAT without DATA: that is how the further paths of a
+//   - INIT opens, and so does a HEARTBEAT alone: that is how the further paths of a
 //     multihomed association first show (as Linux). Nothing else does: a SHUTDOWN ACK
 //     without an association is dropped (not Linux).
 //   - An INIT in a live association changes nothing: it is forwarded and remembered, so is

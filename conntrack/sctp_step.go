@@ -11,7 +11,7 @@ func sctpMayOpen(p *packet.Parsed) drop.Reason {
 	case sctpKindInit:
 		return drop.Pass
 	case sctpKindHeartbeat:
-		if p.Chunks&packet.ChunkData == 0 {
+		if p.Chunks == packet.ChunkHeartbeat { // alone, as one that probes a path is
 			return drop.Pass
 		}
 	}

@@ -63,7 +63,7 @@ type State struct {
 	Original    packet.Tuple
 	Reply       packet.Tuple
 	Flags       Flags
-	Dir         [2]DirState // TCP only, otherwise zero
+	Dir         [2]DirState // TCP; of SCTP Seen and MaxAck, see association.go; otherwise zero
 	Class
 	Idle uint32 // ms since the last packet, when exported
 }
@@ -108,7 +108,12 @@ func (s *DirState) merge(o *DirState) {
 }
 
 // TCP returns the name of the TCP state, StateNone for other protocols.
-func (s *State) TCP() TCPState { return stateOf(s.Dir[Original].Seen, s.Dir[Reply].Seen) }
+func (s *State) TCP() TCPState {
+	if s.Original.Proto != packet.TCP {
+		return StateNone
+	}
+	return stateOf(s.Dir[Original].Seen, s.Dir[Reply].Seen)
+}
 
 // Limits of the grid, as powers of two. Above 256 MiB a cell would leave no room in
 // comparisons modulo 2^32: slack (two cells) and a window of 1 GiB stay below 2^31.
@@ -255,7 +260,14 @@ func (t *Table) exportNew(c *Conn, index uint32, pr *Proposal, s *State) {
 // exportTo fills in what the entry itself holds.
 func (c *Conn) exportTo(s *State, index uint32, ms uint32) {
 	s.Index, s.Incarnation, s.Flags, s.Idle = index, c.incarnation, c.flags, c.idle(ms)
-	if c.proto != packet.TCP {
+	switch c.proto {
+	case packet.TCP:
+	case packet.SCTP:
+		for d := range s.Dir {
+			s.Dir[d] = DirState{Seen: c.sets[d], MaxAck: uint64(c.edge[d].maxAck)}
+		}
+		return
+	default:
 		s.Dir = [2]DirState{}
 		return
 	}

@@ -31,6 +31,15 @@ const (
 	TimerGRE
 	TimerGREStream
 	TimerGeneric
+	TimerSCTPInit
+	TimerSCTPCookieWait
+	TimerSCTPCookieEchoed
+	TimerSCTPEstablished
+	TimerSCTPShutdownSent
+	TimerSCTPShutdownRecd
+	TimerSCTPShutdownAckSent
+	TimerSCTPHeartbeat
+	TimerSCTPClosed
 	timersCount
 )
 
@@ -66,6 +75,18 @@ var timerTable = [timersCount]struct {
 	TimerGRE:            {"gre", 30 * time.Second, 120 * time.Second, 0, ""}, // no RFC; as udp
 	TimerGREStream:      {"gre-stream", 180 * time.Second, 300 * time.Second, 0, ""},
 	TimerGeneric:        {"generic", 600 * time.Second, 600 * time.Second, 0, ""},
+
+	// No RFC speaks of translated SCTP: 60 s is RTO.Max, the longest between two tries (RFC
+	// 9260 section 16); established as TCP, because heartbeats can be switched off.
+	TimerSCTPInit:            {"sctp-init", 10 * time.Second, 60 * time.Second, 0, ""},
+	TimerSCTPCookieWait:      {"sctp-cookie-wait", 3 * time.Second, 60 * time.Second, 0, ""},
+	TimerSCTPCookieEchoed:    {"sctp-cookie-echoed", 3 * time.Second, 60 * time.Second, 0, ""},
+	TimerSCTPEstablished:     {"sctp-established", 210 * time.Second, 7440 * time.Second, 0, ""},
+	TimerSCTPShutdownSent:    {"sctp-shutdown-sent", 3 * time.Second, 60 * time.Second, 0, ""},
+	TimerSCTPShutdownRecd:    {"sctp-shutdown-recd", 3 * time.Second, 60 * time.Second, 0, ""},
+	TimerSCTPShutdownAckSent: {"sctp-shutdown-ack-sent", 3 * time.Second, 60 * time.Second, 0, ""},
+	TimerSCTPHeartbeat:       {"sctp-heartbeat", 30 * time.Second, 60 * time.Second, 0, ""},
+	TimerSCTPClosed:          {"sctp-closed", 10 * time.Second, 60 * time.Second, 0, ""},
 }
 
 // String returns the name of the timer.

@@ -37,8 +37,12 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 			state = c.tcp()
 		}
 	} else {
-		v = c.trackPseudo(dir, seconds(now))
-		due = c.flags != r.WasFlags
+		if p.Tuple.Proto == packet.SCTP {
+			v, due = c.trackSCTP(p, dir)
+		} else {
+			v = c.trackPseudo(dir, seconds(now))
+			due = c.flags != r.WasFlags
+		}
 		state, r.WasTCP = StateNone, StateNone
 	}
 
@@ -202,6 +206,8 @@ func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) Ins
 		c.pickUp(p)
 	case p.Tuple.Proto == packet.TCP:
 		c.begin(p)
+	case p.Tuple.Proto == packet.SCTP:
+		c.associate(p)
 	}
 	c.edge[Original].count(p.Len())
 

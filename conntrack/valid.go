@@ -27,6 +27,9 @@ func (s *State) valid() bool {
 	case !validTuple(&s.Original) || !validTuple(&s.Reply):
 		return false
 	}
+	if s.Original.Proto == packet.SCTP {
+		return s.validSCTP()
+	}
 	if s.Original.Proto != packet.TCP {
 		return s.Dir == [2]DirState{}
 	}

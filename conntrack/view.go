@@ -11,7 +11,8 @@ type View struct {
 	Index           uint32
 	Incarnation     Incarnation
 	Original, Reply packet.Tuple
-	TCP             TCPState // StateNone where not TCP
+	TCP             TCPState  // StateNone where not TCP
+	SCTP            SCTPState // SCTPNone where not SCTP
 	Timer           Timer
 	Flags           Flags
 	Class
@@ -53,6 +54,9 @@ func (t *Table) glance(c *Conn, index uint32, now int64, v *View) {
 	v.Index, v.Incarnation = index, c.incarnation
 	v.Original, v.Reply = t.tupleOf(c, index, Original), t.tupleOf(c, index, Reply)
 	v.TCP, v.Timer, v.Flags, v.Class = c.tcpState(), c.timer(), c.flags, t.classOf(c)
+	if v.SCTP = SCTPNone; c.proto == packet.SCTP {
+		v.SCTP = c.sctpState()
+	}
 	v.Age = time.Duration(max(0, int32(seconds(now)-c.born))) * time.Second
 	v.Idle = time.Duration(c.idle(milliseconds(now))) * time.Millisecond
 }

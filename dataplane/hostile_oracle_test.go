@@ -210,6 +210,9 @@ func opensTransport(s []byte, o *opening) (why string) {
 			return "RFC 4443: not an echo request"
 		}
 	case 132:
+		if s[12] != 1 {
+			return heartbeatAlone(s[12:])
+		}
 		n := int(binary.BigEndian.Uint16(s[14:]))
 		if len(s)%4 != 0 || s[12] != 1 || n < 20 || (n+3)&^3 != len(s)-12 || binary.BigEndian.Uint32(s[4:]) != 0 || binary.BigEndian.Uint32(s[16:]) == 0 {
 			return "RFC 9260 5.1: only an INIT, alone, begins an association"
@@ -222,6 +225,33 @@ func opensTransport(s []byte, o *opening) (why string) {
 		if s[1]&7 > 1 {
 			return "RFC 2784: version"
 		}
+	}
+	return ""
+}
+
+// heartbeatAlone says why the chunks of a packet begin no association by another path of
+// its two ends: nothing but HEARTBEAT does, and AUTH before it (RFC 9260 section 5.4, RFC
+// 4895).
+func heartbeatAlone(chunks []byte) string {
+	beats := 0
+	for len(chunks) >= 4 {
+		n := int(binary.BigEndian.Uint16(chunks[2:]))
+		if n < 4 || n > len(chunks) {
+			return "RFC 9260 3.2: chunk length"
+		}
+		switch chunks[0] {
+		case 4:
+			beats++
+		case 15:
+		default:
+			if chunks[0] < 15 {
+				return "RFC 9260 5.1: only an INIT, or a HEARTBEAT, alone, begins an association"
+			}
+		}
+		chunks = chunks[min((n+3)&^3, len(chunks)):]
+	}
+	if beats == 0 {
+		return "RFC 9260 5.1: only an INIT, or a HEARTBEAT, alone, begins an association"
 	}
 	return ""
 }

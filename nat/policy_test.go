@@ -84,7 +84,7 @@ func TestI1_RoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var original packet.Tuple
 		v6 := rapid.Bool().Draw(t, "v6")
-		proto := rapid.SampledFrom([]packet.Proto{packet.TCP, packet.UDP, packet.UDPLite, packet.ICMP, packet.GRE}).Draw(t, "proto")
+		proto := rapid.SampledFrom([]packet.Proto{packet.TCP, packet.UDP, packet.UDPLite, packet.SCTP, packet.DCCP, packet.ICMP, packet.GRE}).Draw(t, "proto")
 		host, remote := rapid.Byte().Draw(t, "host"), rapid.Byte().Draw(t, "remote")
 		original.Src = packet.AddrFrom(netip.AddrFrom4([4]byte{10, 0, 0, host}))
 		original.Dst = packet.AddrFrom(netip.AddrFrom4([4]byte{198, 51, 100, remote}))

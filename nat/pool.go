@@ -26,6 +26,8 @@ const (
 	tcpPorts
 	udpPorts
 	udpLitePorts
+	sctpPorts
+	dccpPorts
 	identifiers
 	kinds
 )
@@ -38,6 +40,10 @@ func kindOf(p packet.Proto) kind {
 		return udpPorts
 	case packet.UDPLite:
 		return udpLitePorts
+	case packet.SCTP:
+		return sctpPorts
+	case packet.DCCP:
+		return dccpPorts
 	case packet.ICMP, packet.ICMPv6:
 		return identifiers
 	}
@@ -53,6 +59,10 @@ func (k kind) proto(a *packet.Addr) packet.Proto {
 		return packet.UDP
 	case udpLitePorts:
 		return packet.UDPLite
+	case sctpPorts:
+		return packet.SCTP
+	case dccpPorts:
+		return packet.DCCP
 	}
 	if a.Is4() {
 		return packet.ICMP

@@ -107,6 +107,15 @@ var timers = []struct {
 	{"gre", 0, ""},
 	{"gre-stream", 0, ""},
 	{"generic", 0, ""},
+	{"sctp-init", 0, ""},
+	{"sctp-cookie-wait", 0, ""},
+	{"sctp-cookie-echoed", 0, ""},
+	{"sctp-established", 0, ""},
+	{"sctp-shutdown-sent", 0, ""},
+	{"sctp-shutdown-recd", 0, ""},
+	{"sctp-shutdown-ack-sent", 0, ""},
+	{"sctp-heartbeat", 0, ""},
+	{"sctp-closed", 0, ""},
 }
 
 // timerIndex returns the place of a timer's name in timers, or -1.

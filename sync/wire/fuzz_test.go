@@ -76,8 +76,11 @@ func FuzzUpdate(f *testing.F) {
 		// Over any state it gives one that is appended as the same update. Far from zero
 		// no position becomes "not known".
 		s := established(begun())
-		if first.form != formTCP {
+		switch first.form {
+		case formPlain:
 			s = udp()
+		case formSCTP:
+			s = sctp()
 		}
 		s.Dir[0].End, s.Dir[1].End = 1<<50, 1<<51
 		s.Incarnation = conntrack.Incarnation(first.Incarnation)

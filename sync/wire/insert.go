@@ -55,6 +55,12 @@ const (
 //	| traits (4)    | End, original (7)     | End, reply (7)        | MaxAck o. (3)| MaxAck r. (3)|
 //	+---------------+-----------------------+-----------------------+--------------+--------------+
 //
+// and, for SCTP, what each direction did and the tag that its packets carry:
+//
+//	+---------------+---------------+---------------+---------------+
+//	|seen o.|seen r.| tag, original                 | tag, reply    |
+//	+---------------+-------------------------------+---------------+
+//
 // The four addresses must be of one family. Nothing is allocated if dst has room.
 func AppendInsert(dst []byte, s *conntrack.State) []byte {
 	start := len(dst)
@@ -102,8 +108,11 @@ func AppendInsert(dst []byte, s *conntrack.State) []byte {
 	if flags&insertClass != 0 {
 		dst = append(dst, s.Gateway, classByte(&s.Class))
 	}
-	if s.Original.Proto == packet.TCP {
+	switch s.Original.Proto {
+	case packet.TCP:
 		dst = appendEdges(dst, &s.Dir)
+	case packet.SCTP:
+		dst = appendTags(dst, &s.Dir)
 	}
 	return endFrame(dst, start)
 }
@@ -132,8 +141,11 @@ func DecodeInsert(f *Frame, s *conntrack.State) error {
 	if f.Flags&insertClass != 0 {
 		c.class(&s.Class)
 	}
-	if s.Original.Proto == packet.TCP {
+	switch s.Original.Proto {
+	case packet.TCP:
 		c.edges(&s.Dir)
+	case packet.SCTP:
+		c.tags(&s.Dir)
 	}
 	return c.end()
 }
@@ -169,6 +181,22 @@ func (c *cursor) tuples(flags uint8, fam family, o, r *packet.Tuple) {
 		r.Dst, r.DstPort = c.address(fam), c.u16()
 		c.must(r.Dst != plain.Dst || r.DstPort != plain.DstPort, BadFlags)
 	}
+}
+
+// tagsSize is the length of the SCTP part of Insert and Update.
+const tagsSize = 2 + 2*4
+
+// appendTags appends the SCTP part of Insert and Update.
+func appendTags(dst []byte, dir *[2]conntrack.DirState) []byte {
+	dst = append(dst, byte(dir[0].Seen), byte(dir[1].Seen))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(dir[0].MaxAck))
+	return binary.BigEndian.AppendUint32(dst, uint32(dir[1].MaxAck))
+}
+
+// tags reads it.
+func (c *cursor) tags(dir *[2]conntrack.DirState) {
+	dir[0].Seen, dir[1].Seen = conntrack.Seen(c.u8()), conntrack.Seen(c.u8())
+	dir[0].MaxAck, dir[1].MaxAck = uint64(c.u32()), uint64(c.u32())
 }
 
 // appendEdges appends the TCP part of an Insert.

@@ -74,6 +74,16 @@ func udp() conntrack.State {
 	return s
 }
 
+// sctp is an association after its COOKIE ACK.
+func sctp() conntrack.State {
+	s := masqueraded("10.0.0.5", "198.51.100.9", "203.0.113.1")
+	s.Original.Proto, s.Reply.Proto = packet.SCTP, packet.SCTP
+	s.Flags |= conntrack.Replied | conntrack.Assured
+	s.Dir[0] = conntrack.DirState{Seen: conntrack.Seen(conntrack.SCTPSeenInit | conntrack.SCTPSeenCookieEcho), MaxAck: 0xb0b0b0b0}
+	s.Dir[1] = conntrack.DirState{Seen: conntrack.Seen(conntrack.SCTPSeenInitAck | conntrack.SCTPSeenCookieAck), MaxAck: 0xa0a0a0a0}
+	return s
+}
+
 func icmp() conntrack.State {
 	s := masqueraded("10.0.0.5", "198.51.100.9", "203.0.113.1")
 	s.Original.Proto, s.Original.DstPort = packet.ICMP, packet.ICMPEchoRequest<<8
@@ -89,7 +99,7 @@ var states = map[string]conntrack.State{
 		s.Reply, s.Flags = s.Original.Reply(), 0
 		return s
 	}(),
-	"tcp6-nat-both": six(), "udp4-nat": udp(), "icmp4-nat": icmp(),
+	"tcp6-nat-both": six(), "udp4-nat": udp(), "sctp4-nat": sctp(), "icmp4-nat": icmp(),
 }
 
 func lanesOf(last ...uint64) (l Lanes) {

@@ -15,6 +15,8 @@ const (
 	updatePlain = 8
 	updateTCP   = updatePlain + traitsSize + 2*endBits/8 + 2*ackBits/8
 	endBits     = 36
+
+	updateTags = 0xff // stands before the tags of SCTP; no traits of TCP begin so
 )
 
 // Update is how a connection has changed that the receiver knows from an Insert. It
@@ -34,7 +36,19 @@ type form uint8
 const (
 	formPlain form = iota // nothing but flags, and that the connection lives
 	formTCP
+	formSCTP
 )
+
+// formOf returns the form of updates of a protocol.
+func formOf(p packet.Proto) form {
+	switch p {
+	case packet.TCP:
+		return formTCP
+	case packet.SCTP:
+		return formSCTP
+	}
+	return formPlain
+}
 
 // AppendUpdate appends what of s can have changed since its Insert:
 //
@@ -42,7 +56,7 @@ const (
 //
 //	 0               4               8               12
 //	+---------------+---------------+---------------+
-//	| sender's index| incarnation,  | traits        |   not TCP: ends before the traits
+//	| sender's index| incarnation,  | traits        |   SCTP: updateTags, then as in Insert; else ends here
 //	|               | low 32 bits   |               |
 //	+---------------+---+-----------+-------+-------+-------+-----------------+
 //	| End, original     | End, reply        | MaxAck,         | MaxAck, reply   |
@@ -73,6 +87,8 @@ func AppendUpdate(dst []byte, s *conntrack.State) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, end[0]<<28|end[1]>>8)
 		dst = append(dst, byte(end[1]))
 		dst = appendUint(dst, ack[0]<<ackBits|ack[1], 5)
+	} else if s.Original.Proto == packet.SCTP {
+		dst = appendTags(append(dst, updateTags), &s.Dir)
 	}
 	return endFrame(dst, start)
 }
@@ -82,6 +98,12 @@ func DecodeUpdate(f *Frame, u *Update) error {
 	c := f.open(TypeUpdate, 0xff)
 	*u = Update{Index: c.u32(), Incarnation: c.u32(), Flags: conntrack.Flags(f.Flags)}
 	if len(c.rest) == 0 {
+		return c.end()
+	}
+	if c.rest[0] == updateTags {
+		u.form = formSCTP
+		c.u8()
+		c.tags(&u.dir)
 		return c.end()
 	}
 	u.form = formTCP
@@ -105,7 +127,7 @@ func (u *Update) Names(i conntrack.Incarnation) bool { return u.Incarnation == u
 // connection now. It reports whether u is about that connection and life; if not, the
 // receiver answers with an UpdateRequest.
 func (u *Update) Onto(ours *conntrack.State, to *conntrack.Update) bool {
-	if !u.Names(ours.Incarnation) || (u.form == formTCP) != (ours.Original.Proto == packet.TCP) {
+	if !u.Names(ours.Incarnation) || u.form != formOf(ours.Original.Proto) {
 		return false
 	}
 	*to = conntrack.Update{Incarnation: u.Incarnation, Flags: u.Flags, Dir: u.dir}

@@ -111,6 +111,8 @@ func stateName(v *conntrack.View) string {
 	switch {
 	case v.Original.Proto == packet.TCP:
 		return v.TCP.String()
+	case v.Original.Proto == packet.SCTP:
+		return v.SCTP.String()
 	case v.Flags&conntrack.Replied != 0:
 		return "REPLIED"
 	}
