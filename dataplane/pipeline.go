@@ -13,6 +13,8 @@ import (
 type burst struct {
 	in          *share // the port they came in by
 	n           int
+	admissions  int   // how many first packets it may have; 0: as many as it has (pressure.go)
+	admitted    int   // how many it has had
 	parkedSince int64 // of a packet that was parked before; 0: fresh
 	desc        [burstMax]xsk.Desc
 	frame       [burstMax][]byte
@@ -34,6 +36,7 @@ func dropped(why drop.Reason) fate { return fate{why: why} }
 // forward is the path. A packet leaves it staged on a port, handed to the kernel,
 // parked until its neighbour is known, or dropped for a reason that is counted.
 func (w *Worker) forward(b *burst) {
+	b.admitted = 0
 	w.decode(b)                                          // 1. what is it?
 	w.snapshot.Table.Lookup(b.parsed[:b.n], b.hit[:b.n]) // 2. whose is it? (a hint)
 	for i := range b.n {
@@ -94,6 +97,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 			w.bereave(&r.State, r.Why) // it gave way to a new connection
 		}
 		// 4. Admit: the first packet of a connection, or a packet for the node itself.
+		if b.admitted++; b.admitted > b.admissions && b.admissions > 0 {
+			return dropped(drop.AdmissionShed)
+		}
 		if f, admitted := w.admit(b, i); !admitted {
 			return f
 		}

@@ -62,4 +62,5 @@ type share struct {
 	Received, Sent            Traffic
 	ReceiveDrops, TxDrops     drop.Counters
 	answersLeft, answerPeriod int64 // budget of our own errors and resets, see answer.go
+	pressure                  int   // full bursts in a row, see pressure.go
 }

@@ -241,7 +241,7 @@ func (w *Worker) receive(s *share, sock *xsk.Socket) bool {
 	if b.n == 0 {
 		return false
 	}
-	b.in = s
+	b.in, b.admissions = s, s.admissions(b.n)
 	if b.n >= spinBurst {
 		w.spinUntil = w.now + spinNanos
 	}

@@ -52,6 +52,7 @@ const (
 	TableFull          // the hard limit of connections (O2)
 	TupleClash         // no free translation after the bounded search (I12)
 	PickUpTranslated   // a connection in mid-stream that a rule would pick up and the policy translate (F4)
+	AdmissionShed      // a first packet too many in an overloaded burst: what is established goes on (B15)
 	Killed             // its connection was killed a moment ago and is being taken away (Q1)
 
 	// Admit: the first packet.
@@ -100,7 +101,7 @@ var reasonNames = [reasonsCount]string{
 	TCPAckUnseen: "tcp-ack-unseen", TCPResetInvalid: "tcp-reset-invalid", ICMPNoRequest: "icmp-no-request",
 	SCTPNoConnection: "sctp-no-connection", SCTPTagInvalid: "sctp-tag-invalid", SCTPStateInvalid: "sctp-state-invalid",
 	ICMPErrorUnmatched: "icmp-error-unmatched", ICMPTypeUntracked: "icmp-type-untracked", TableFull: "table-full",
-	TupleClash: "tuple-clash", PickUpTranslated: "pick-up-translated", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
+	TupleClash: "tuple-clash", PickUpTranslated: "pick-up-translated", AdmissionShed: "admission-shed", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
 	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",
 	NeighborUnresolved: "neighbor-unresolved", TooBig: "too-big", SameTuple: "same-tuple",
 	ToSelf: "to-self", FromSelf: "from-self", TapFull: "tap-full", TapUnanswered: "tap-unanswered",

@@ -1,0 +1,29 @@
+package dataplane
+
+// A first packet costs ten times what a packet of an established connection does. A port
+// whose bursts come back full has more waiting than the worker can take, and what does
+// not fit its ring is lost whosoever it is. So the longer that lasts, the fewer first
+// packets of a burst are admitted, and the rest die early and cheaply (AdmissionShed): the
+// ring runs empty again, and those who have a connection keep it.
+//
+//	full bursts in a row    0      1    2    3 and more
+//	first packets a burst   any   32   16    8
+//
+// Eight a burst is still as many new connections as the worker can make if it does little
+// else: shedding costs it a tenth of what admitting does.
+const pressureMax = 3
+
+// admissions returns how many first packets a burst of n packets may have, 0 for as many
+// as there are.
+func (s *share) admissions(n int) int {
+	switch {
+	case n == burstMax:
+		s.pressure = min(s.pressure+1, pressureMax)
+	case n < burstMax/2:
+		s.pressure = 0
+	}
+	if s.pressure == 0 {
+		return 0
+	}
+	return burstMax >> s.pressure
+}
