@@ -183,9 +183,6 @@ func (c *cursor) tuples(flags uint8, fam family, o, r *packet.Tuple) {
 	}
 }
 
-// tagsSize is the length of the SCTP part of Insert and Update.
-const tagsSize = 2 + 2*4
-
 // appendTags appends the SCTP part of Insert and Update.
 func appendTags(dst []byte, dir *[2]conntrack.DirState) []byte {
 	dst = append(dst, byte(dir[0].Seen), byte(dir[1].Seen))
