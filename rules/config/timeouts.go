@@ -173,7 +173,7 @@ func (d *decoder) readAdaptive(t *table) Adaptive {
 	need(t, "start", percent, `"60%"`, &a.Start)
 	need(t, "end", percent, `"120%"`, &a.End)
 	t.close("")
-	if len(d.errs) == faults && a.Start.V >= a.End.V {
+	if len(d.errs) == faults && a.Start.Written() && a.End.Written() && a.Start.V >= a.End.V {
 		d.refuse(a.End.Pos, fmt.Sprintf("adaptive timeouts start at %v and end at %v, which is not above it", a.Start.V, a.End.V), `write an end above the start, such as { start = "60%", end = "120%" }`)
 	}
 	if len(d.errs) != faults {
