@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/bench/gen"
+	"holdfast/bench/tracker"
 	"holdfast/internal/lab"
 )
 
@@ -156,7 +155,7 @@ func (l *line) flood(proc *lab.Process, rate uint64, length time.Duration, out *
 				return err
 			}
 			out.offered, out.taken = w.offered(), w.rate()
-			memory, err := anonymous(proc.Pid())
+			memory, err := tracker.Anonymous(proc.Pid())
 			if err != nil {
 				return err
 			}
@@ -167,22 +166,6 @@ func (l *line) flood(proc *lab.Process, rate uint64, length time.Duration, out *
 		}
 		return nil
 	})
-}
-
-// anonymous returns the anonymous memory of a process in bytes.
-func anonymous(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
-			var kib int64
-			_, err := fmt.Sscanf(rest, "%d kB", &kib)
-			return kib << 10, err
-		}
-	}
-	return 0, fmt.Errorf("process %d has no RssAnon", pid)
 }
 
 // echo answers what comes with itself.

@@ -51,7 +51,7 @@ func (t *Table) Apply(s *State, now int64, a *Applied) ApplyOutcome {
 	}
 	outcome := t.applyAs(class, s, now, a)
 	if outcome != AppliedNew && outcome != AppliedReopened {
-		t.leaveClass(class, false)
+		t.leaveClass(class, 1, 0)
 	}
 	return outcome
 }
@@ -98,11 +98,7 @@ func (t *Table) apply(class classID, s *State, now int64, original, reply uint64
 		return AppliedFull, 0
 	}
 	c := &t.conns.all[index]
-	c.class, c.incarnation = class, s.Incarnation
-	if t.dead(c) {
-		t.give(index)
-		return AppliedDead, 0
-	}
+	c.class = class
 	t.setTuples(c, index, &s.Original, &s.Reply, s.Flags&bothNAT)
 	c.born = seconds(now)
 	c.become(s, milliseconds(now))
@@ -181,7 +177,7 @@ func (t *Table) join(c *Conn, class classID, s *State, now int64, a *Applied) Ap
 		t.export(c, a.Index, ms, &a.Ours)
 		return Stale
 	case s.Incarnation > c.incarnation:
-		t.leaveClass(c.class, false)
+		t.leaveClass(c.class, 1, 0)
 		c.class = class
 		c.become(s, ms)
 		return AppliedReopened

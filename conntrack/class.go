@@ -171,13 +171,13 @@ func (t *Table) takeOver(id classID, from, to classKey) bool {
 	return taken
 }
 
-// leaveClass counts a connection out. fallen says that a kill of the class has ended it.
-func (t *Table) leaveClass(id classID, fallen bool) {
+// leaveClass counts connections out, of which so many have fallen to a kill of the class.
+func (t *Table) leaveClass(id classID, n, fallen int64) {
 	tally := &t.tallies.all[id]
-	if fallen {
-		tally.reaped.Add(1)
+	if fallen > 0 {
+		tally.reaped.Add(uint64(fallen))
 	}
-	tally.live.Add(-1)
+	tally.live.Add(-n)
 }
 
 // enterClass makes a new class heed the kills that came before it: a connection that a

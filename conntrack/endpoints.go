@@ -25,15 +25,11 @@ type six struct {
 	translated packet.Addr
 }
 
-// mapped4 is the half word by which an IPv4 address lies in a packet.Addr (RFC 4291
-// section 2.5.5.2), as a little-endian number: ::ffff:0:0/96.
-const mapped4 = 0xffff0000
+// words6 packs one IPv6 address, addr6 unpacks it.
+func words6(a *packet.Addr) [2]uint64 {
+	return [2]uint64{binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:])}
+}
 
-// low and high return the halves of an address.
-func low(a *packet.Addr) uint64  { return binary.LittleEndian.Uint64(a[8:]) }
-func high(a *packet.Addr) uint64 { return binary.LittleEndian.Uint64(a[:8]) }
-
-// addr6 unpacks one address.
 func addr6(words [2]uint64) (out packet.Addr) {
 	binary.LittleEndian.PutUint64(out[:8], words[0])
 	binary.LittleEndian.PutUint64(out[8:], words[1])
@@ -53,7 +49,7 @@ func (t *Table) setTuples(c *Conn, index uint32, original, reply *packet.Tuple, 
 		return
 	}
 	c.marks |= markSix
-	c.addrs = [2]uint64{high(&original.Src), low(&original.Src)}
+	c.addrs = words6(&original.Src)
 	s := &t.six.all[index]
 	s.dst = original.Dst
 	switch nat {
@@ -98,11 +94,8 @@ func (t *Table) tupleOf(c *Conn, index uint32, dir Direction) (out packet.Tuple)
 // tupleOf.
 func (t *Table) hasTuple(c *Conn, index uint32, dir Direction, tuple *packet.Tuple) bool {
 	if c.marks&markSix == 0 {
-		addrs := c.addrs[dir&1]
-		src, dst := addrs<<32|mapped4, addrs>>32<<32|mapped4
 		last := uint64(c.ports[dir&1]) | uint64(c.zone)<<32 | uint64(c.proto)<<48
-		return (low(&tuple.Src)^src)|(low(&tuple.Dst)^dst)|(lastWord(tuple)^last)|
-			high(&tuple.Src)|high(&tuple.Dst) == 0
+		return uint64(packet.PairOf(tuple)) == c.addrs[dir&1] && lastWord(tuple) == last && tuple.Src.Is4() && tuple.Dst.Is4()
 	}
 	own := t.tupleOf(c, index, dir)
 	return sameTuple(&own, tuple)

@@ -80,9 +80,12 @@ func (c *Conn) synAck(p *packet.Parsed, dir Direction) verdict {
 		effect = effectReopen
 	}
 	s, r := &c.edge[dir], &c.edge[dir^1]
+	// After SYNs that crossed, too, it must acknowledge ours. An old one may pass, as the
+	// window test says, but completes nothing.
+	old := !after(p.Ack, s.maxAck)
 	switch {
 	case s.maxWin == 0: // the first of this direction
-		if !after(p.Ack, s.maxAck) || after(p.Ack, uint32(r.end)) {
+		if old || after(p.Ack, uint32(r.end)) {
 			return dropped(drop.TCPAckUnseen) // answers an old SYN (B6)
 		}
 		ack := s.maxAck
@@ -90,15 +93,13 @@ func (c *Conn) synAck(p *packet.Parsed, dir Direction) verdict {
 		s.maxAck = ack
 	case c.sets[dir^1]&SeenSYNAcked != 0: // repeated
 		return forward
-	case !after(p.Ack, s.maxAck):
-		// After SYNs that crossed, too, it must acknowledge ours. An old one may pass, as
-		// the window test says, but completes nothing.
-		if was, marks := c.edge, c.marks; c.window(p, dir).effect == effectTrack {
-			c.edge, c.marks = was, marks
-			return dropped(drop.TCPAckUnseen)
-		}
 	}
+	edges, marks := c.edge, c.marks
 	v := c.window(p, dir)
+	if v.effect == effectTrack && old {
+		c.edge, c.marks = edges, marks
+		return dropped(drop.TCPAckUnseen)
+	}
 	if v.effect == effectTrack {
 		c.sets[dir^1] |= SeenSYNAcked
 		v.effect = effect

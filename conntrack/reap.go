@@ -89,12 +89,9 @@ func (e *classExit) add(t *Table, id classID, fallen bool) {
 }
 
 func (e *classExit) leave(t *Table) {
-	if e.live == 0 {
-		return
+	if e.live > 0 {
+		t.leaveClass(e.id, e.live, e.fallen)
 	}
-	tally := &t.tallies.all[e.id]
-	tally.reaped.Add(uint64(e.fallen))
-	tally.live.Add(-e.live)
 }
 
 // dying copies the dead among count entries from an index on, until dead is full.

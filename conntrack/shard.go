@@ -216,12 +216,18 @@ func (c *cursor) next(t *Table) slot {
 	}
 }
 
+// absent reports that no slot carries a hash's tag, by one line alone: what is true of
+// nearly every tuple that has no connection. It is right as a cursor is.
+func (t *Table) absent(hash uint64) bool {
+	b := &t.index.all[t.firstBucket(hash)]
+	return b.candidate(tagOf(hash)) == 0 && b.overflow() == 0
+}
+
 // findLocked returns the slot of a tuple. The caller holds the shard of the hash: then a
 // slot names an entry whose tuples do not change, because they were written before the
 // slot was, and are released after it is cleared, both under this shard's lock.
 func (t *Table) findLocked(hash uint64, tuple *packet.Tuple) slot {
-	b := &t.index.all[t.firstBucket(hash)]
-	if b.candidate(tagOf(hash)) == 0 && b.overflow() == 0 {
+	if t.absent(hash) {
 		return 0
 	}
 	walk := t.search(hash)

@@ -59,9 +59,10 @@ func (t *Table) remove(index uint32, incarnation Incarnation, now int64, s *Stat
 	}
 	t.export(c, index, milliseconds(now), s)
 	t.unlinkLocked(c, index, original, reply)
-	class, fallen := c.class, t.fallen(c)
+	var left classExit
+	left.add(t, c.class, t.fallen(c))
 	t.unlockTwo(home, b)
-	t.leaveClass(class, fallen)
+	left.leave(t)
 	t.give(index)
 	return true
 }

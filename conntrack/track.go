@@ -127,7 +127,7 @@ func (t *Table) verify(p *packet.Parsed, hit *Hit) (c *Conn, home uint32) {
 			return c, home
 		}
 	}
-	if b := &t.index.all[t.firstBucket(hit.Hash)]; b.candidate(tagOf(hit.Hash)) == 0 && b.overflow() == 0 {
+	if t.absent(hit.Hash) {
 		hit.Found = false
 		return nil, 0 // most first packets
 	}
@@ -214,22 +214,12 @@ func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) Ins
 	outcome := t.publish(c, index, pr, original, reply, r)
 	t.reclaim()
 	if outcome != Inserted {
-		t.leaveClass(c.class, false)
+		t.leaveClass(c.class, 1, 0)
 		t.give(index)
 		if outcome == Full {
 			r.Reason = drop.TableFull
 		}
 		return outcome
-	}
-	if nat != 0 {
-		// Of the proposal, not of the entry: that may have ended by now.
-		if proto := pr.Original.Proto; (proto == packet.TCP || proto == packet.UDP) && pr.Original.Src.Is4() {
-			r.Rewrite.SetAnswer4(&pr.Original, packet.PairOf(&pr.Reply), pr.Reply.SrcPort, pr.Reply.DstPort)
-		} else {
-			to := pr.Reply.Reply()
-			r.Rewrite.Set(&pr.Original, &to)
-		}
-		r.Translated = true
 	}
 	return Inserted
 }
@@ -256,6 +246,9 @@ func (t *Table) publish(c *Conn, index uint32, pr *Proposal, original, reply uin
 		r.Change = ChangeNew
 		r.fill(c, pr.Class.key(), c.tcpState(), index, Original)
 		t.exportNew(c, index, pr, &r.State)
+		if c.flags&bothNAT != 0 {
+			t.translate(c, index, Original, &pr.Original, r)
+		}
 	}
 	t.unlockTwo(a, b)
 	return outcome

@@ -51,7 +51,7 @@ func (f Family) tuples(i int) (original, reply packet.Tuple) {
 // in whole pages.
 func BytesPerConn(f Family, conns int) (float64, error) {
 	debug.FreeOSMemory()
-	before, err := resident()
+	before, err := Anonymous(os.Getpid())
 	if err != nil {
 		return 0, err
 	}
@@ -70,16 +70,16 @@ func BytesPerConn(f Family, conns int) (float64, error) {
 		}
 	}
 	debug.FreeOSMemory()
-	after, err := resident()
+	after, err := Anonymous(os.Getpid())
 	if err != nil {
 		return 0, err
 	}
 	return float64(after-before) / float64(conns), nil
 }
 
-// resident returns the anonymous memory of this process in bytes.
-func resident() (int64, error) {
-	file, err := os.Open("/proc/self/status")
+// Anonymous returns the anonymous memory of a process in bytes.
+func Anonymous(pid int) (int64, error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
@@ -88,10 +88,10 @@ func resident() (int64, error) {
 		if rest, ok := strings.CutPrefix(scan.Text(), "RssAnon:"); ok {
 			var kib int64
 			if _, err := fmt.Sscanf(rest, "%d kB", &kib); err != nil {
-				return 0, fmt.Errorf("/proc/self/status: RssAnon %q: %w", rest, err)
+				return 0, fmt.Errorf("process %d: RssAnon %q: %w", pid, rest, err)
 			}
 			return kib << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("/proc/self/status has no RssAnon")
+	return 0, fmt.Errorf("process %d has no RssAnon", pid)
 }
