@@ -49,17 +49,24 @@ func (s slot) index() uint32        { return uint32(s&^slotReply) - 1 }
 // bucket is one cache line of the index. Its words are read without a lock and written
 // under the shard's. A tag stays behind when its slot is cleared.
 //
-//	0                       8           12         16                                     64
-//	+-----------------------+-----------+----------+--------------------------------------+
-//	| tags of slots 0 to 7  | 8 to 11   | overflow | slots                                |
-//	+-----------------------+-----------+----------+--------------------------------------+
+//	0                       8           12            16                                  64
+//	+-----------------------+-----------+-------------+-----------------------------------+
+//	| tags of slots 0 to 7  | 8 to 11   | used, over  | slots                             |
+//	+-----------------------+-----------+-------------+-----------------------------------+
 type bucket struct {
 	tags atomic.Uint64 // slot i in bits 8i
-	// more: the tags of slots 8 to 11 below, and above them how many tuples belong here or
-	// before and lie behind: zero ends a search, so a miss costs one line.
+	// more: the tags of slots 8 to 11 in bits 0 to 31; in bits 32 to 43 which slots are
+	// used; above, how many tuples belong here or before and lie behind: zero ends a
+	// search, so a miss costs one line.
 	more  atomic.Uint64
 	slots [bucketSlots]atomic.Uint32
 }
+
+// Shifts of bucket.more.
+const (
+	usedShift     = 32
+	overflowShift = usedShift + bucketSlots
+)
 
 // Every byte of a word.
 const (
@@ -75,7 +82,7 @@ func sameBytes(word uint64, tag uint8) uint64 {
 }
 
 // overflow returns how many tuples that belong here or before lie behind.
-func (b *bucket) overflow() uint32 { return uint32(b.more.Load() >> 32) }
+func (b *bucket) overflow() uint32 { return uint32(b.more.Load() >> overflowShift) }
 
 // candidate returns the first slot with the tag, or zero.
 func (b *bucket) candidate(tag uint8) slot {
@@ -95,28 +102,29 @@ func (b *bucket) candidate(tag uint8) slot {
 // write puts a slot and its tag into place i. The caller holds the shard. The slot
 // comes last: a tag alone names nothing.
 func (b *bucket) write(i int, tag uint8, s slot) {
-	word, shift := &b.tags, uint(8*i)
-	if i >= 8 {
-		word, shift = &b.more, uint(8*(i-8))
+	more := b.more.Load() | 1<<(usedShift+i)
+	if i < 8 {
+		storeLong(&b.tags, b.tags.Load()&^(0xff<<(8*i))|uint64(tag)<<(8*i))
+	} else {
+		more = more&^(0xff<<(8*(i-8))) | uint64(tag)<<(8*(i-8))
 	}
-	if w := word.Load(); uint8(w>>shift) != tag {
-		storeLong(word, w&^(0xff<<shift)|uint64(tag)<<shift)
-	}
+	storeLong(&b.more, more)
 	storeWord(&b.slots[i], uint32(s))
 }
 
-// free returns an empty place, or -1. The caller holds the shard.
+// clear empties place i. The caller holds the shard.
+func (b *bucket) clear(i uint32) {
+	storeWord(&b.slots[i], 0)
+	storeLong(&b.more, b.more.Load()&^(1<<(usedShift+i)))
+}
+
+// free returns an empty place, or bucketSlots. The caller holds the shard.
 func (b *bucket) free() int {
-	for i := range b.slots {
-		if b.slots[i].Load() == 0 {
-			return i
-		}
-	}
-	return -1
+	return bits.TrailingZeros32(^uint32(b.more.Load()>>usedShift) | 1<<bucketSlots)
 }
 
 // count adds to the number of tuples that lie behind. The caller holds the shard.
-func (b *bucket) count(n int64) { storeLong(&b.more, b.more.Load()+uint64(n)<<32) }
+func (b *bucket) count(n int64) { storeLong(&b.more, b.more.Load()+uint64(n)<<overflowShift) }
 
 // shard is a lock and what it guards of one part of the index; the entries whose original
 // tuple has its home here are guarded by it too.
@@ -262,7 +270,7 @@ func (t *Table) put(buckets []bucket, hash uint64, v slot) {
 	mask := uint64(len(buckets) - 1)
 	for step := uint64(0); step <= mask; step++ {
 		b := &buckets[(hash+step)&mask]
-		if i := b.free(); i >= 0 {
+		if i := b.free(); i < bucketSlots {
 			b.write(i, tagOf(hash), v)
 			return
 		}
@@ -280,7 +288,7 @@ func (t *Table) clearLocked(hash uint64, dir Direction, index uint32) {
 			panic("conntrack: an entry without its slot")
 		}
 	}
-	storeWord(&walk.bucket(t).slots[walk.at], 0)
+	walk.bucket(t).clear(walk.at)
 	for walk.step > 0 { // those before it lose one that lies behind
 		walk.step--
 		walk.bucket(t).count(-1)

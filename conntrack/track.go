@@ -183,10 +183,10 @@ func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) Ins
 		r.Reason = drop.AddressInvalid
 		return Refused
 	}
-	// The reply's bucket is the one line that the lookup has not touched: ask for it now,
-	// it arrives while the entry is filled.
+	// The reply's bucket is the one line that the lookup has not touched: it arrives while
+	// the entry is filled.
 	original, reply := t.secret.hash(&pr.Original), t.secret.hash(&pr.Reply)
-	t.index.all[t.firstBucket(reply)].tags.Load()
+	prefetch(&t.index.all[t.firstBucket(reply)])
 	index, ok := t.take()
 	if !ok {
 		r.Reason = drop.TableFull
