@@ -119,9 +119,7 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(func() { table.Close() })
 	pool := nat.NewPool()
-	masquerade, err := nat.Compile([]nat.Masquerade{{
-		From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Out: wan, External: []packet.Addr{wanAddr},
-	}}, pool)
+	masquerade, err := nat.Compile(rules.Translations(policy), rules.Site(policy), pool)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package nat
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/gaissmai/bart"
@@ -10,14 +9,6 @@ import (
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/packet"
 )
-
-// Masquerade is the blueprint of a rule: connections from these prefixes that leave by
-// Out get an external address of theirs.
-type Masquerade struct {
-	From     []netip.Prefix // at least one; either family
-	Out      packet.PortID
-	External []packet.Addr // at least one of every family in From
-}
 
 // Outcome says what became of a proposal. The zero value is illegal.
 type Outcome uint8
@@ -57,33 +48,40 @@ type rule struct {
 	external [2][]*external // by family: 0 is IPv6, 1 is IPv4
 }
 
-// Compile makes a policy of rules, the first that applies to a connection wins, and
-// adds their external addresses to the pool. Errors name the rule by its position,
-// counted from 1.
-func Compile(blueprint []Masquerade, pool *Pool) (*Policy, error) {
+// Compile makes a policy of translations, the first that applies to a connection wins,
+// and adds their external addresses to the pool. Errors name the translation by its
+// position, counted from 1. Only masquerades are built.
+func Compile(blueprint []Translation, site Site, pool *Pool) (*Policy, error) {
 	policy := &Policy{}
-	for i, m := range blueprint {
-		r, err := compileRule(&m, pool)
-		if err != nil {
-			return nil, fmt.Errorf("masquerade rule %d: %w", i+1, err)
+	for i := range blueprint {
+		t := &blueprint[i]
+		if t.Kind != Masquerade {
+			return nil, fmt.Errorf("nat rule %d: kind %v is not built yet", i+1, t.Kind)
 		}
-		policy.rules[m.Out] = append(policy.rules[m.Out], r)
+		for _, out := range t.Out {
+			r, err := compileRule(t, out, &site, pool)
+			if err != nil {
+				return nil, fmt.Errorf("nat rule %d: %w", i+1, err)
+			}
+			policy.rules[out] = append(policy.rules[out], r)
+		}
 	}
 	return policy, nil
 }
 
-func compileRule(m *Masquerade, pool *Pool) (*rule, error) {
+func compileRule(t *Translation, out packet.PortID, site *Site, pool *Pool) (*rule, error) {
 	r := &rule{}
-	if m.Out >= drop.PortsMax {
-		return nil, fmt.Errorf("port %d is not one of the %d that a node can have", m.Out, drop.PortsMax)
+	if out >= drop.PortsMax {
+		return nil, fmt.Errorf("port %d is not one of the %d that a node can have", out, drop.PortsMax)
 	}
-	if len(m.From) == 0 {
+	if len(t.From) == 0 {
 		return nil, fmt.Errorf("it names no source: give the inside prefixes")
 	}
-	for _, addr := range m.External {
-		if a := addr.Netip(); !a.IsGlobalUnicast() {
-			return nil, fmt.Errorf("%v cannot be an external address: give a unicast address that is not link-local", a)
+	for _, a := range site.Addresses[out] {
+		if !a.IsGlobalUnicast() {
+			continue // no other network can answer it (I18)
 		}
+		addr := packet.AddrFrom(a)
 		x, err := pool.external(addr)
 		if err != nil {
 			return nil, err
@@ -91,7 +89,7 @@ func compileRule(m *Masquerade, pool *Pool) (*rule, error) {
 		f := family(&addr)
 		r.external[f] = append(r.external[f], x)
 	}
-	for _, from := range m.From {
+	for _, from := range t.From {
 		if !from.IsValid() || from.Addr().Is4In6() {
 			return nil, fmt.Errorf("source %v is not a prefix of IPv4 or IPv6", from)
 		}

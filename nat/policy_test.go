@@ -23,13 +23,30 @@ func prefixes(text ...string) (all []netip.Prefix) {
 	return all
 }
 
-func testPolicy(t testing.TB, rules ...Masquerade) (*Policy, *Pool) {
+// masquerade is the translation of most tests, and siteOf the site that it needs.
+func masquerade(from ...string) Translation {
+	return Translation{Kind: Masquerade, From: prefixes(from...), Out: []packet.PortID{wan}}
+}
+
+func siteOf(external ...string) Site {
+	var all []netip.Addr
+	for _, s := range external {
+		all = append(all, netip.MustParseAddr(s))
+	}
+	return Site{Addresses: map[packet.PortID][]netip.Addr{wan: all}}
+}
+
+func testPolicy(t testing.TB, external ...string) (*Policy, *Pool) {
 	t.Helper()
 	pool := newPool(testSecret)
-	if rules == nil {
-		rules = []Masquerade{{From: prefixes("10.0.0.0/8", "fd00::/8"), Out: wan, External: []packet.Addr{addr("203.0.113.2"), addr("2001:db8::2")}}}
+	if external == nil {
+		external = []string{"203.0.113.2", "2001:db8::2"}
 	}
-	policy, err := Compile(rules, pool)
+	from := []string{"10.0.0.0/8", "fd00::/8"}
+	if len(external) > 2 {
+		from = from[:1]
+	}
+	policy, err := Compile([]Translation{masquerade(from...)}, siteOf(external...), pool)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +200,7 @@ func TestI11_BindingOutlivesPolicy(t *testing.T) {
 	policy, pool := testPolicy(t)
 	original := tuple(packet.TCP, "10.0.0.2", 40000, "198.51.100.7", 443)
 	reply, b, _ := policy.Propose(original, wan, 0)
-	changed, err := Compile([]Masquerade{{From: prefixes("10.0.0.0/8"), Out: wan, External: []packet.Addr{addr("203.0.113.9")}}}, pool)
+	changed, err := Compile([]Translation{masquerade("10.0.0.0/8")}, siteOf("203.0.113.9"), pool)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +243,7 @@ func TestI12_ClashDrawsAnotherPort(t *testing.T) {
 
 func TestI7_PairedPooling(t *testing.T) {
 	externals := []packet.Addr{addr("203.0.113.2"), addr("203.0.113.3"), addr("203.0.113.4")}
-	policy, _ := testPolicy(t, Masquerade{From: prefixes("10.0.0.0/8"), Out: wan, External: externals})
+	policy, _ := testPolicy(t, "203.0.113.2", "203.0.113.3", "203.0.113.4")
 	count := map[packet.Addr]int{}
 	for host := range 300 {
 		e := inside(host, 0)
@@ -251,20 +268,18 @@ func TestI7_PairedPooling(t *testing.T) {
 }
 
 func TestCompileErrors(t *testing.T) {
-	good := []packet.Addr{addr("203.0.113.2")}
 	for _, row := range []struct {
-		rule Masquerade
-		want string
+		rule     Translation
+		external string
+		want     string
 	}{
-		{Masquerade{Out: wan, External: good}, "rule 2: it names no source"},
-		{Masquerade{From: prefixes("10.0.0.0/8"), Out: wan}, "source 10.0.0.0/8 has no external address of its family"},
-		{Masquerade{From: prefixes("fd00::/8"), Out: wan, External: good}, "source fd00::/8 has no external address of its family"},
-		{Masquerade{From: prefixes("10.0.0.0/8"), Out: packet.NoPort, External: good}, "port 255 is not one of the 64"},
-		{Masquerade{From: prefixes("fd00::/8"), Out: wan, External: []packet.Addr{addr("fe80::1")}}, "fe80::1 cannot be an external address"}, // I18
-		{Masquerade{From: make([]netip.Prefix, 1), Out: wan, External: good}, "is not a prefix"},
+		{masquerade(), "203.0.113.2", "rule 2: it names no source"},
+		{masquerade("fd00::/8"), "203.0.113.2", "source fd00::/8 has no external address of its family"},
+		{Translation{Kind: Masquerade, From: prefixes("10.0.0.0/8"), Out: []packet.PortID{packet.NoPort}}, "203.0.113.2", "port 255 is not one of the 64"},
+		{masquerade("fd00::/8"), "fe80::1", "source fd00::/8 has no external address"}, // I18
+		{Translation{Kind: Masquerade, From: make([]netip.Prefix, 1), Out: []packet.PortID{wan}}, "203.0.113.2", "is not a prefix"},
 	} {
-		first := Masquerade{From: prefixes("10.0.0.0/8"), Out: wan, External: good}
-		_, err := Compile([]Masquerade{first, row.rule}, newPool(testSecret))
+		_, err := Compile([]Translation{masquerade("10.0.0.0/8"), row.rule}, siteOf("203.0.113.7", row.external), newPool(testSecret))
 		if err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%+v: %v, want %q", row.rule, err, row.want)
 		}

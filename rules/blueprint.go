@@ -1,33 +1,41 @@
 package rules
 
 import (
+	"net/netip"
+
 	"holdfast/dataplane/packet"
 	"holdfast/nat"
 	"holdfast/rules/config"
 )
 
-// Masquerades returns a policy's translations as package nat wants them.
-func Masquerades(p *config.Policy) []nat.Masquerade {
-	var all []nat.Masquerade
+// Translations returns a policy's translations as package nat wants them.
+func Translations(p *config.Policy) []nat.Translation {
+	var all []nat.Translation
 	for _, n := range p.NAT {
-		port, id := p.Port(n.Out.V), packet.NoPort
-		if i, ok := p.PortID(n.Out.V); ok {
-			id = packet.PortID(i)
-		}
-		if n.Kind.V != config.Masquerade || port == nil {
+		port := p.Port(n.Out.V)
+		id, ok := p.PortID(n.Out.V)
+		if n.Kind.V != config.Masquerade || port == nil || !ok {
 			continue // config refuses these
 		}
-		m := nat.Masquerade{Out: id}
+		t := nat.Translation{Kind: nat.Masquerade, Out: []packet.PortID{packet.PortID(id)}}
 		for _, family := range []config.Family{config.IPv4, config.IPv6} {
-			external := port.External(family)
-			for _, a := range external {
-				m.External = append(m.External, packet.AddrFrom(a))
-			}
-			if len(external) > 0 {
-				m.From = append(m.From, config.PrefixesOf(n.From, family)...)
+			if len(port.External(family)) > 0 {
+				t.From = append(t.From, config.PrefixesOf(n.From, family)...)
 			}
 		}
-		all = append(all, m)
+		all = append(all, t)
 	}
 	return all
+}
+
+// Site returns what translations must know of the ports of a policy.
+func Site(p *config.Policy) nat.Site {
+	site := nat.Site{Addresses: map[packet.PortID][]netip.Addr{}}
+	for i := range p.Ports {
+		for _, a := range p.Ports[i].Addresses {
+			id := packet.PortID(i)
+			site.Addresses[id] = append(site.Addresses[id], a.V.Addr())
+		}
+	}
+	return site
 }

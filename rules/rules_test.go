@@ -283,9 +283,9 @@ func TestNumbersClash(t *testing.T) {
 	}
 }
 
-// TestMasquerades: a translation gets every prefix of its ranges, and of "any" what its
+// TestTranslations: a translation gets every prefix of its ranges, and of "any" what its
 // port has addresses for; package nat accepts it.
-func TestMasquerades(t *testing.T) {
+func TestTranslations(t *testing.T) {
 	p, _ := compiled(t, head+`
 [[nat]]
 kind = "masquerade"
@@ -297,14 +297,14 @@ from = "any"
 out = "wan"
 `)
 	var got []string
-	for _, m := range Masquerades(p) {
-		got = append(got, fmt.Sprint(m.Out, m.From, m.External))
+	for _, m := range Translations(p) {
+		got = append(got, fmt.Sprint(m.Kind, m.Out, m.From))
 	}
-	want := []string{"0 [10.0.0.4/31 10.0.0.6/32 fd00::/64] [10.0.0.1 fd00::1]", "1 [0.0.0.0/0] [203.0.113.2]"}
+	want := []string{"masquerade [0] [10.0.0.4/31 10.0.0.6/32 fd00::/64]", "masquerade [1] [0.0.0.0/0]"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := nat.Compile(Masquerades(p), nat.NewPool()); err != nil {
+	if _, err := nat.Compile(Translations(p), Site(p), nat.NewPool()); err != nil {
 		t.Error(err)
 	}
 }

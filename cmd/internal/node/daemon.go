@@ -167,7 +167,7 @@ func (d *daemon) openTable(plan *plan) (err error) {
 		return err
 	}
 	d.pool = nat.NewPool()
-	policy, err := nat.Compile(plan.masquerades, d.pool)
+	policy, err := nat.Compile(plan.translations, plan.site, d.pool)
 	if err != nil {
 		return err
 	}

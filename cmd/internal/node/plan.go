@@ -23,7 +23,8 @@ type plan struct {
 	name, group, socket, policyFile string
 	ports                           []*port
 	rules                           *rules.Set
-	masquerades                     []nat.Masquerade
+	translations                    []nat.Translation
+	site                            nat.Site
 	adaptive                        conntrack.Adaptive
 	gateways                        []gateway
 	connections                     uint32
@@ -72,7 +73,7 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 		}
 	}
 	pl.addPorts(n, p)
-	pl.masquerades = rules.Masquerades(p)
+	pl.translations, pl.site = rules.Translations(p), rules.Site(p)
 	pl.adaptive = rules.Adaptive(p)
 	for _, g := range p.Gateways {
 		id, _ := p.PortID(g.Port.V) // config has checked the name
