@@ -39,13 +39,13 @@ var floors = []floor{
 	{"dataplane/tap", 2, "the kernel's face of a port hands over frames as packet draws them"},
 	{"dataplane/fib", 2, "next hops are addresses of packet, followed from the kernel"},
 	{"dataplane/fragment", 2, "fragments are tracked by what packet decoded"},
+	{"dataplane/gateway", 2, "a gateway is chosen by a tuple of packet; what it is to whom is decided above"},
 	{"conntrack", 2, "a connection is two tuples; it must not know NAT policy, rules or the wire"},
 	{"nat", 2, "policy and tuple give a reply tuple; it must not know the table, which proves the tuple free"},
 
 	{"conntrack/helper/...", 3, "application helpers ask the table for expectations, off the fast path"},
 	{"conntrack/oracle", 3, "the tracker beside the kernel's: tests only"},
 	{"conntrack/selector", 3, "selectors are matched against connections"},
-	{"dataplane/gateway", 3, "gateways are judged by probes through the next hops of fib"},
 	{"rules", 3, "a blueprint is compiled to a classifier over tuples, NAT policies and timeouts"},
 	{"sync/wire", 3, "messages carry the exported state of a connection"},
 

@@ -26,14 +26,11 @@ func (p *Policy) pending() []Notice {
 	note := func(at Position, format string, args ...any) {
 		all = append(all, Notice{Pos: at, Kind: Pending, Text: fmt.Sprintf(format, args...)})
 	}
-	byFamily := map[Family]string{}
 	for _, g := range p.Gateways {
-		if used, ok := byFamily[familyOf(g.Address.V)]; ok {
-			note(g.Name.Pos, "gateway %s: connections go by gateway %s, the first of the family", g.Name.V, used)
-			continue
-		}
-		byFamily[familyOf(g.Address.V)] = g.Name.V
 		note(g.Name.Pos, "the health of gateway %s: its default route stands whether it answers or not", g.Name.V)
+	}
+	for i := range p.Routes {
+		note(p.Routes[i].Pos, "a route: connections follow the kernel's routes")
 	}
 	for _, t := range p.Tables {
 		note(t.Name.Pos, "table %s: it is always empty", t.Name.V)
@@ -49,7 +46,7 @@ func (p *Policy) pending() []Notice {
 			}
 		}
 		if r.Gateway.Written() {
-			note(r.Gateway.Pos, "gateway of rule %s: connections follow the routes", r.ID.V)
+			note(r.Gateway.Pos, "gateway of rule %s: connections go where [[routes]] and the kernel's routes send them", r.ID.V)
 		}
 		if r.Sync.V == SyncDefer {
 			note(r.Sync.Pos, `sync = "defer" of rule %s: async holds`, r.ID.V)

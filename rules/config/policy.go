@@ -23,6 +23,7 @@ type Policy struct {
 	Groups   []Group   // sorted by name; at least one
 	Cluster  Cluster   // with defaults
 	Gateways []Gateway // in the order of the file
+	Routes   []Route   // in the order of the file: the first that matches decides
 	Tables   []Table   // in the order of the file
 	NAT      []NAT     // in the order of the file
 	Rules    []Rule    // in the order of the file: the first that matches decides
@@ -42,7 +43,8 @@ type Group struct {
 	Ports []Value[string]
 }
 
-// Gateway is a next hop for default routes.
+// Gateway is a router on a port's link: a next hop for default routes, and for what
+// [[routes]] send to it.
 type Gateway struct {
 	Name    Value[string]
 	Port    Value[string]
@@ -93,7 +95,7 @@ func (p *Policy) portNames() []string {
 // The keys that tell the two files apart.
 var (
 	nodeOnly   = []string{"policy", "node", "devices", "limits", "socket"}
-	policyOnly = []string{"include", "ports", "groups", "gateways", "macros", "tables", "nat", "rules", "timeouts"}
+	policyOnly = []string{"include", "ports", "groups", "gateways", "routes", "macros", "tables", "nat", "rules", "timeouts"}
 )
 
 // policy reads the blueprint from the tree. It is whole only where there are no errors.
@@ -127,6 +129,9 @@ func (b *builder) policy() (*Policy, Errors) {
 		t.close("")
 		p.Gateways = append(p.Gateways, gateway)
 	})
+	for _, t := range file.rows("routes") {
+		p.Routes = append(p.Routes, d.readRoute(t))
+	}
 	file.sub("tables").each("table", nameMax, func(name Value[string], t *table) {
 		table := Table{Name: name}
 		one(t, "timeout", duration(time.Second, 366*24*time.Hour), &table.Timeout)
@@ -160,6 +165,12 @@ func (p *Policy) order(file *table) {
 	if len(p.Ports) > portsMax {
 		over := p.Ports[portsMax].Name.Pos
 		file.refuse(over, "more than 64 ports", "remove some")
+	}
+	if len(p.Gateways) > gatewaysMax {
+		file.refuse(p.Gateways[gatewaysMax].Name.Pos, "more than 127 gateways", "remove some")
+	}
+	if len(p.Routes) > routesMax {
+		file.refuse(p.Routes[routesMax].Pos, "more than 1024 routes", "use lists and prefixes")
 	}
 	if len(p.Rules) > rulesMax {
 		file.refuse(p.Rules[rulesMax].Pos, "more than 65536 rules", "use lists and prefixes")

@@ -10,6 +10,9 @@ func (p *Policy) refer(d *decoder) {
 	p.referGroups(d)
 	p.referAddresses(d)
 	p.referGateways(d)
+	for i := range p.Routes {
+		p.referRoute(d, &p.Routes[i])
+	}
 	p.referNAT(d)
 	first := map[string]Position{}
 	for i := range p.Rules {
@@ -82,10 +85,21 @@ func (p *Policy) referAddresses(d *decoder) {
 	}
 }
 
-// referGateways: a gateway is a neighbour on its port.
+// referGateways: a gateway is a neighbour on its port, and each is another one.
 func (p *Policy) referGateways(d *decoder) {
+	type router struct {
+		port    string
+		address netip.Addr
+	}
+	first := map[router]string{}
 	for _, g := range p.Gateways {
 		port := p.wantPort(d, g.Port)
+		if at := (router{g.Port.V, g.Address.V}); port != nil && g.Address.Written() {
+			if other, taken := first[at]; taken {
+				d.refuse(g.Address.Pos, fmt.Sprintf("gateway %s has the port and address of gateway %s", g.Name.V, other), "remove one of the two")
+			}
+			first[at] = g.Name.V
+		}
 		if port == nil || !g.Address.Written() || g.Address.V.IsLinkLocalUnicast() {
 			continue
 		}
@@ -136,11 +150,7 @@ func (p *Policy) referRule(d *decoder, r *Rule) {
 		}
 	}
 	if r.Gateway.Written() {
-		names := make([]string, len(p.Gateways))
-		for i, g := range p.Gateways {
-			names[i] = g.Name.V
-		}
-		known(d, "gateway", r.Gateway, names)
+		known(d, "gateway", r.Gateway, p.gatewayNames())
 	}
 	for _, list := range [][]Value[Address]{r.From, r.To} {
 		for _, a := range list {
