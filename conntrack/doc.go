@@ -99,6 +99,12 @@
 //     timeout to five minutes. Three identical packets, Linux's third reason, do not:
 //     a retransmission is unacknowledged data already.
 //
+// # ICMP errors
+//
+// An error belongs to the connection of the packet that it quotes (Related) and changes
+// nothing in it. In TCP the quoted segment must have been in flight not long ago, unless
+// the connection is liberal or sloppy.
+//
 // # After a failover
 //
 // Edges arrive rounded (see State), marked ahead. Until the wire catches up, the bounds
@@ -110,5 +116,5 @@
 // # What it is not
 //
 // It knows no rule, no route, no port of an address; it sends nothing; it reads no clock.
-// ICMP errors, fragments, helpers and expectations are not matched yet.
+// Fragments, helpers and expectations are not matched yet.
 package conntrack

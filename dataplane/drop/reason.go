@@ -20,6 +20,7 @@ const (
 	IPv4BadChecksum   // header checksum (A1)
 	IPv4SourceRoute   // LSRR or SSRR option (A8)
 	IPv6HeaderInvalid // version or payload length (A1)
+	IPv6Jumbogram     // payload length 0 with options (M6, RFC 2675)
 	IPv6ChainInvalid  // extension header chain truncated, too long or out of order (M1-M3)
 	IPv6RoutingType0  // RFC 5095 (A8)
 	Fragment          // fragments are not followed yet (K)
@@ -38,22 +39,27 @@ const (
 	Multicast         // multicast and broadcast are not forwarded (A10)
 
 	// Connection tracking (BEHAVIOUR B-G).
-	TCPNoConnection    // a segment without a connection that cannot open one (B2)
-	TCPStateInvalid    // the state table says invalid (1.1)
-	TCPBeyondWindow    // sequence past what the receiver allowed (1.2, I)
-	TCPAckUnseen       // acknowledges data never sent (1.2, III)
-	TCPResetInvalid    // reset outside what RFC 5961 allows (D1)
-	ICMPNoRequest      // a reply that nobody asked for (G4)
-	SCTPNoConnection   // chunks without an association that cannot open one (G8)
-	SCTPTagInvalid     // not the verification tag that the association agreed on (G8)
-	SCTPStateInvalid   // the state table says invalid (G8)
-	ICMPErrorUnmatched // an error that quotes no known connection (H5)
-	ICMPTypeUntracked  // an ICMP type that creates no pseudo-connection
-	TableFull          // the hard limit of connections (O2)
-	TupleClash         // no free translation after the bounded search (I12)
-	PickUpTranslated   // a connection in mid-stream that a rule would pick up and the policy translate (F4)
-	AdmissionShed      // a first packet too many in an overloaded burst: what is established goes on (B15)
-	Killed             // its connection was killed a moment ago and is being taken away (Q1)
+	TCPNoConnection     // a segment without a connection that cannot open one (B2)
+	TCPStateInvalid     // the state table says invalid (1.1)
+	TCPBeyondWindow     // sequence past what the receiver allowed (1.2, I)
+	TCPAckUnseen        // acknowledges data never sent (1.2, III)
+	TCPResetInvalid     // reset outside what RFC 5961 allows (D1)
+	ICMPNoRequest       // a reply that nobody asked for (G4)
+	SCTPNoConnection    // chunks without an association that cannot open one (G8)
+	SCTPTagInvalid      // not the verification tag that the association agreed on (G8)
+	SCTPStateInvalid    // the state table says invalid (G8)
+	ICMPErrorType       // a redirect, source quench or an unknown error: never passed on (H1, L5)
+	ICMPBadChecksum     // an error with a wrong checksum (H6)
+	ICMPErrorQuote      // an error that quotes too little, a later fragment or another error (H2, H6, H7)
+	ICMPErrorUnmatched  // an error that quotes no known connection (H5)
+	ICMPErrorMismatched // an error to another host than the one whose packet it quotes (H5)
+	ICMPErrorSequence   // an error that quotes a segment nobody has sent lately (RFC 5927)
+	ICMPTypeUntracked   // an ICMP type that creates no pseudo-connection
+	TableFull           // the hard limit of connections (O2)
+	TupleClash          // no free translation after the bounded search (I12)
+	PickUpTranslated    // a connection in mid-stream that a rule would pick up and the policy translate (F4)
+	AdmissionShed       // a first packet too many in an overloaded burst: what is established goes on (B15)
+	Killed              // its connection was killed a moment ago and is being taken away (Q1)
 
 	// Admit: the first packet.
 	RuleBlock     // a block rule, or the default
@@ -91,7 +97,7 @@ var reasonNames = [reasonsCount]string{
 	Unset: "unset", Pass: "pass",
 	FrameTruncated: "frame-truncated", NotForThisMAC: "not-for-this-mac", EtherTypeUnknown: "ethertype-unknown",
 	VLANUnexpected: "vlan-unexpected", IPv4HeaderInvalid: "ipv4-header-invalid", IPv4BadChecksum: "ipv4-bad-checksum",
-	IPv4SourceRoute: "ipv4-source-route", IPv6HeaderInvalid: "ipv6-header-invalid", IPv6ChainInvalid: "ipv6-chain-invalid",
+	IPv4SourceRoute: "ipv4-source-route", IPv6HeaderInvalid: "ipv6-header-invalid", IPv6Jumbogram: "ipv6-jumbogram", IPv6ChainInvalid: "ipv6-chain-invalid",
 	IPv6RoutingType0: "ipv6-routing-type-0", Fragment: "fragment", TCPTruncated: "tcp-truncated",
 	TCPFlagsInvalid: "tcp-flags-invalid", UDPTruncated: "udp-truncated", UDPNoChecksum: "udp-no-checksum",
 	UDPLiteCoverage: "udplite-coverage", ICMPTruncated: "icmp-truncated", SCTPTruncated: "sctp-truncated",
@@ -100,6 +106,8 @@ var reasonNames = [reasonsCount]string{
 	TCPNoConnection: "tcp-no-connection", TCPStateInvalid: "tcp-state-invalid", TCPBeyondWindow: "tcp-beyond-window",
 	TCPAckUnseen: "tcp-ack-unseen", TCPResetInvalid: "tcp-reset-invalid", ICMPNoRequest: "icmp-no-request",
 	SCTPNoConnection: "sctp-no-connection", SCTPTagInvalid: "sctp-tag-invalid", SCTPStateInvalid: "sctp-state-invalid",
+	ICMPErrorType: "icmp-error-type", ICMPBadChecksum: "icmp-bad-checksum", ICMPErrorQuote: "icmp-error-quote",
+	ICMPErrorMismatched: "icmp-error-mismatched", ICMPErrorSequence: "icmp-error-sequence",
 	ICMPErrorUnmatched: "icmp-error-unmatched", ICMPTypeUntracked: "icmp-type-untracked", TableFull: "table-full",
 	TupleClash: "tuple-clash", PickUpTranslated: "pick-up-translated", AdmissionShed: "admission-shed", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
 	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",

@@ -14,15 +14,16 @@ import (
 //	| 4 | IHL | TOS  | length | ID    | RDM|off  | TTL | proto | checksum| Src | Dst | options
 //	+---------+------+--------+-------+----------+-----+-------+---------+-----+-----+-- -
 const (
-	ipv4Len      = 20
-	ipv4FragAt   = 6
-	ipv4TTLAt    = 8
-	ipv4ProtoAt  = 9
-	ipv4SumAt    = 10
-	ipv4SrcAt    = 12
-	ipv4DstAt    = 16
-	ipv4FragMask = 0x3fff // more fragments, and the offset
-	ipv4DontFrag = 0x4000
+	ipv4Len        = 20
+	ipv4FragAt     = 6
+	ipv4TTLAt      = 8
+	ipv4ProtoAt    = 9
+	ipv4SumAt      = 10
+	ipv4SrcAt      = 12
+	ipv4DstAt      = 16
+	ipv4FragMask   = 0x3fff // more fragments, and the offset
+	ipv4OffsetMask = 0x1fff
+	ipv4DontFrag   = 0x4000
 )
 
 func decodeIPv4(frame []byte, p *Parsed) drop.Reason {

@@ -55,8 +55,11 @@ func decodeIPv6(frame []byte, p *Parsed) drop.Reason {
 	h := frame[ethernetLen:]
 	length := int(binary.BigEndian.Uint16(h[4:]))
 	next := Proto(h[6])
-	if h[0]>>4 != 6 || length == 0 && next == extHopByHop {
-		return drop.IPv6HeaderInvalid // length 0 with options is a jumbogram (M6)
+	switch {
+	case h[0]>>4 != 6:
+		return drop.IPv6HeaderInvalid
+	case length == 0 && next == extHopByHop:
+		return drop.IPv6Jumbogram // M6
 	}
 	if length > len(h)-ipv6Len {
 		return drop.FrameTruncated

@@ -113,7 +113,7 @@ func TestM6_Jumbograms(t *testing.T) {
 	binary.BigEndian.PutUint16(jumbo[18:], 0)
 	good := ipv6(client6, server6, UDP, nil, udp(nil))
 	check(t, []row{
-		{"jumbogram", jumbo, drop.IPv6HeaderInvalid},
+		{"jumbogram", jumbo, drop.IPv6Jumbogram},
 		{"version 4 under the IPv6 type", with(good, func(f []byte) { f[14] = 0x45 }), drop.IPv6HeaderInvalid},
 		{"length past the frame", with(good, func(f []byte) { f[19]++ }), drop.FrameTruncated},
 		{"cut in the header", cut(good, 53), drop.FrameTruncated},

@@ -9,7 +9,10 @@
 // the tuple, the offsets and the TCP fields, and every later stage slices by these
 // offsets only. All lengths are int, and nothing is subtracted before it was compared.
 //
-// Transport checksums are not verified on the path. They are only ever adjusted by the
+// Of an ICMP error DecodeQuote looks at what it quotes, as distrustfully, and Quote.Restore
+// gives it back the form in which the quoted packet's sender knows it.
+//
+// Transport checksums are not verified on the path, except those of ICMP errors. They are only ever adjusted by the
 // difference that a rewrite makes (RFC 1624; for SCTP see crc.go), so a packet that came in wrong goes out
 // wrong and its receiver finds out (BEHAVIOUR A4).
 //

@@ -170,10 +170,8 @@ func (r *Rewrite) Apply(frame []byte, p *Parsed) {
 	} else {
 		h := frame[p.L3:][:ipv6Len]
 		if p.SourceRouted() {
-			// The checksum covers another destination than the one changed here: take
-			// its part back (M5).
 			was := Addr(h[ipv6DstAt:])
-			l4Delta = fold(add(word(l4Delta), delta(&r.Dst, &was)))
+			l4Delta = r.withoutDst(l4Delta, &was)
 		}
 		copy(h[ipv6SrcAt:ipv6DstAt], r.Src[:])
 		copy(h[ipv6DstAt:ipv6Len], r.Dst[:])
@@ -181,6 +179,12 @@ func (r *Rewrite) Apply(frame []byte, p *Parsed) {
 	if !p.Fragment {
 		r.applyTransport(frame[p.L4:p.End], p.Tuple.Proto, l4Delta)
 	}
+}
+
+// withoutDst returns l4Delta for a packet whose checksum covers another destination than
+// the one that is changed, from was (M5).
+func (r *Rewrite) withoutDst(l4Delta uint16, was *Addr) uint16 {
+	return fold(add(word(l4Delta), delta(&r.Dst, was)))
 }
 
 // applyTransport rewrites ports or identifier and the checksum of a transport header.

@@ -161,6 +161,7 @@ const (
 	icmpv6Unreachable           = 1
 	icmpv6PacketTooBig          = 2
 	icmpv6TimeExceeded          = 3
+	icmpv6ParameterProblem      = 4
 	icmpv6ListenerQuery         = 130 // to 132, listener done: MLD, RFC 2710
 	icmpv6ListenerDone          = 132
 	icmpv6RouterSolicitation    = 133 // to 137, redirect: ND, RFC 4861
