@@ -104,8 +104,15 @@ var rigNeighbors = []fib.Neighbor{
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	return rigOf(t, rigPolicy, rigRoutes, rigNeighbors, 1000)
+}
+
+// rigOf is newRig with another policy, other routes and neighbours, and a table of so many
+// connections.
+func rigOf(t *testing.T, text string, routes []fib.Route, neighbors []fib.Neighbor, capacity uint32) *rig {
+	t.Helper()
 	r := &rig{t: t, kernel: [2]*fakeKernel{{}, {}}, lane: journal.New(0, journal.NewOutlet(nil))}
-	policy, err := config.ParsePolicy("rig", []byte(rigPolicy))
+	policy, err := config.ParsePolicy("rig", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +120,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := conntrack.New(conntrack.Config{Capacity: 1000, Node: 1})
+	table, err := conntrack.New(conntrack.Config{Capacity: capacity, Node: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +130,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.snapshot.Store(&Snapshot{Rules: set, NAT: masquerade, Ports: pool, Routes: fib.NewTable(rigRoutes, rigNeighbors), Table: table})
+	r.snapshot.Store(&Snapshot{Rules: set, NAT: masquerade, Ports: pool, Routes: fib.NewTable(routes, neighbors), Table: table})
 	umem, err := xsk.NewUmem(1024)
 	if err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func newKernel(t *testing.T) *kernel {
 		address   string
 		farPrefix string
 	}{{lan, "tlan", "172.31.1.1/30", "10.0.0.0/8"}, {wan, "twan", "172.31.2.1/30", "198.18.0.0/15"}} {
-		if err := router.Do(func() (err error) { k.tun[link.side], err = openTUN(link.name); return err }); err != nil {
+		if k.tun[link.side], err = router.TUN(link.name); err != nil {
 			t.Skipf("skipped, needs TUN devices: %v", err)
 		}
 		if err := errors.Join(
@@ -110,23 +110,6 @@ func newKernel(t *testing.T) *kernel {
 	}
 	settle(trackerSettings)
 	return k
-}
-
-// openTUN makes a TUN device in the calling thread's namespace.
-func openTUN(name string) (int, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return -1, fmt.Errorf("/dev/net/tun: %w", err)
-	}
-	request, err := unix.NewIfreq(name)
-	if err != nil {
-		return -1, errors.Join(err, unix.Close(fd))
-	}
-	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-		return -1, errors.Join(fmt.Errorf("TUNSETIFF %s: %w", name, err), unix.Close(fd))
-	}
-	return fd, nil
 }
 
 func (k *kernel) close() {
