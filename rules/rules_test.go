@@ -12,7 +12,6 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/packet"
-	"holdfast/nat"
 	"holdfast/rules/config"
 )
 
@@ -280,32 +279,6 @@ func TestNumbersClash(t *testing.T) {
 	// The number travels between nodes, so it may never change.
 	if n := Number("web-out"); n != 0xbbd7a9bc {
 		t.Errorf("web-out has number %#x", n)
-	}
-}
-
-// TestTranslations: a translation gets every prefix of its ranges, and of "any" what its
-// port has addresses for; package nat accepts it.
-func TestTranslations(t *testing.T) {
-	p, _ := compiled(t, head+`
-[[nat]]
-kind = "masquerade"
-from = ["10.0.0.4-10.0.0.6", "fd00::/64"]
-out = "lan"
-[[nat]]
-kind = "masquerade"
-from = "any"
-out = "wan"
-`)
-	var got []string
-	for _, m := range Translations(p) {
-		got = append(got, fmt.Sprint(m.Kind, m.Out, m.From))
-	}
-	want := []string{"masquerade [0] [10.0.0.4/31 10.0.0.6/32 fd00::/64]", "masquerade [1] [0.0.0.0/0]"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if _, err := nat.Compile(Translations(p), Site(p), nat.NewPool()); err != nil {
-		t.Error(err)
 	}
 }
 

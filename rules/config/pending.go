@@ -32,6 +32,13 @@ func (p *Policy) pending() []Notice {
 	for i := range p.Routes {
 		note(p.Routes[i].Pos, "a route: connections follow the kernel's routes")
 	}
+	for i := range p.NAT {
+		if n := &p.NAT[i]; n.Kind.V != Masquerade {
+			note(n.Kind.Pos, "kind %s: a node does not start with it", n.Kind.V)
+		} else if !n.plain() {
+			note(n.Kind.Pos, "a masquerade's conditions and options besides out and from")
+		}
+	}
 	for _, t := range p.Tables {
 		note(t.Name.Pos, "table %s: it is always empty", t.Name.V)
 	}
@@ -53,4 +60,15 @@ func (p *Policy) pending() []Notice {
 		}
 	}
 	return all
+}
+
+// plain reports whether a translation says no more than where from and which way.
+func (n *NAT) plain() bool {
+	for _, a := range n.From {
+		if a.V.Sense == Exclude {
+			return false
+		}
+	}
+	return len(n.In)+len(n.To)+len(n.Protos) == 0 && !n.TargetPort.Written() && !n.Mapping.Written() && !n.Filtering.Written() &&
+		!n.Pooling.Written() && !n.Hairpin.Written() && !n.PortsPerSource.Written() && !n.HoldDown.Written()
 }

@@ -12,6 +12,7 @@ const (
 	portsMax    = 64 // a set of ports fits one word
 	portNameMax = 12 // the TAP of a port is "hf-" and its name, within the kernel's 15 bytes
 	rulesMax    = 1 << 16
+	natMax      = 4096
 )
 
 // Policy is what is the same on every node.
@@ -25,7 +26,7 @@ type Policy struct {
 	Gateways []Gateway // in the order of the file
 	Routes   []Route   // in the order of the file: the first that matches decides
 	Tables   []Table   // in the order of the file
-	NAT      []NAT     // in the order of the file
+	NAT      []NAT     // in the order of the file: the first that applies wins
 	Rules    []Rule    // in the order of the file: the first that matches decides
 	Timeouts Timeouts
 }
@@ -174,6 +175,9 @@ func (p *Policy) order(file *table) {
 	}
 	if len(p.Rules) > rulesMax {
 		file.refuse(p.Rules[rulesMax].Pos, "more than 65536 rules", "use lists and prefixes")
+	}
+	if len(p.NAT) > natMax {
+		file.refuse(p.NAT[natMax].Pos, "more than 4096 translations", "use lists and prefixes")
 	}
 	if len(p.Groups) == 0 {
 		group := Group{Name: byDefault("main")}

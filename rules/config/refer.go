@@ -117,32 +117,6 @@ func (p *Policy) referGateways(d *decoder) {
 	}
 }
 
-// referNAT: a masquerade has an external address for every family of its sources.
-func (p *Policy) referNAT(d *decoder) {
-	for _, n := range p.NAT {
-		if n.Kind.V != Masquerade {
-			continue
-		}
-		port := p.wantPort(d, n.Out)
-		if port == nil {
-			continue
-		}
-		if len(port.External(IPv4))+len(port.External(IPv6)) == 0 {
-			d.refuse(n.Out.Pos, fmt.Sprintf("port %s has no address to masquerade with", port.Name.V), fmt.Sprintf("add addresses to [ports.%s]", port.Name.V))
-			continue
-		}
-		for _, from := range n.From {
-			if from.V.Kind != AddressRange {
-				continue
-			}
-			if f := familyOf(from.V.First); len(port.External(f)) == 0 {
-				d.refuse(from.Pos, fmt.Sprintf("%s is %s, and port %s has no such address to masquerade with", from.V, f, port.Name.V),
-					fmt.Sprintf("add one to [ports.%s], or take the source out", port.Name.V))
-			}
-		}
-	}
-}
-
 func (p *Policy) referRule(d *decoder, r *Rule) {
 	for _, list := range [][]Value[string]{r.In, r.Out} {
 		for _, name := range list {

@@ -127,16 +127,20 @@ func (r *Rule) check(d *decoder) {
 	if r.ID.V == DefaultID {
 		d.refuse(r.ID.Pos, `"default" names what holds where no rule matches`, "give the rule another id")
 	}
-	ports := slices.Concat(r.FromPorts, r.ToPorts)
+	wantPorts(d, "rule "+r.ID.V, r.Protos, slices.Concat(r.FromPorts, r.ToPorts), "write two rules, one without ports")
+}
+
+// wantPorts refuses ports where a protocol that has them is not named, or one that has none.
+func wantPorts(d *decoder, who string, protos []Value[Protocol], ports []Value[PortRange], split string) {
 	if len(ports) == 0 {
 		return
 	}
-	if len(r.Protos) == 0 {
-		d.refuse(ports[0].Pos, fmt.Sprintf("rule %s has ports and no protocol", r.ID.V), `add proto = "tcp" or proto = ["tcp", "udp"]`)
+	if len(protos) == 0 {
+		d.refuse(ports[0].Pos, who+" has ports and no protocol", `add proto = "tcp" or proto = ["tcp", "udp"]`)
 	}
-	for _, p := range r.Protos {
+	for _, p := range protos {
 		if !p.V.HasPorts() {
-			d.refuse(p.Pos, fmt.Sprintf("rule %s has ports, and %s has none", r.ID.V, p.V), "write two rules, one without ports")
+			d.refuse(p.Pos, fmt.Sprintf("%s has ports, and %s has none", who, p.V), split)
 		}
 	}
 }

@@ -94,6 +94,9 @@ func (r PortRange) String() string {
 // MarshalText is String.
 func (r PortRange) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
+// length returns how many ports there are.
+func (r PortRange) length() int { return int(r.Last) - int(r.First) + 1 }
+
 // ParsePortRange reads "80" or "8000-8080". Port 0 names no service (RFC 6335 section 6).
 func ParsePortRange(s string) (PortRange, bool) {
 	low, high, isRange := strings.Cut(s, "-")

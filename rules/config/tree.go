@@ -47,6 +47,9 @@ func (n *node) get(key string) *node {
 	return nil
 }
 
+// keyPos returns where key was written.
+func (n *node) keyPos(key string) Position { return n.fields[n.index[key]].pos }
+
 func (n *node) add(key keyPart, value *node) *node {
 	if n.index == nil {
 		n.index = map[string]int{}

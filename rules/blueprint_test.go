@@ -1,0 +1,99 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/dataplane/packet"
+	"holdfast/nat"
+	"holdfast/rules/config"
+)
+
+// TestTranslations: each [[nat]] of a file as package nat gets it.
+func TestTranslations(t *testing.T) {
+	const lan, wan = packet.PortID(0), packet.PortID(1)
+	prefixes := func(all ...string) (list []netip.Prefix) {
+		for _, p := range all {
+			list = append(list, netip.MustParsePrefix(p))
+		}
+		return list
+	}
+	target := func(first, last string, weight uint32) nat.Target {
+		return nat.Target{First: netip.MustParseAddr(first), Last: netip.MustParseAddr(last), Weight: weight}
+	}
+	for _, row := range []struct {
+		name, text string
+		want       []nat.Translation
+	}{
+		{"every prefix of a range", "kind = 'masquerade'\nout = 'lan'\nfrom = ['10.0.0.4-10.0.0.6', 'fd00::/64', '!10.0.0.5']", []nat.Translation{{
+			Kind: nat.Masquerade, Out: []packet.PortID{lan},
+			From: prefixes("10.0.0.4/31", "10.0.0.6/32", "fd00::/64"), NotFrom: prefixes("10.0.0.5/32"),
+		}}},
+		{"of any what the port has addresses for", "kind = 'masquerade'\nout = ['lan', 'wan']\nfrom = 'any'", []nat.Translation{
+			{Kind: nat.Masquerade, Out: []packet.PortID{lan}, From: prefixes("0.0.0.0/0", "::/0")},
+			{Kind: nat.Masquerade, Out: []packet.PortID{wan}, From: prefixes("0.0.0.0/0")},
+		}},
+		{"a port without the family of its remotes is left out", "kind = 'masquerade'\nout = ['lan', 'wan']\nfrom = 'any'\nto = '2001:db8::/32'", []nat.Translation{
+			{Kind: nat.Masquerade, Out: []packet.PortID{lan}, From: prefixes("0.0.0.0/0", "::/0"), To: prefixes("2001:db8::/32")},
+		}},
+		{"options", "kind = 'snat'\nin = 'lan'\nout = 'wan'\nfrom = '!10.0.0.66'\nproto = ['tcp', 'udp']\nfrom_port = 5060\nto_port = '$web'\n" +
+			"target = ['203.0.113.5', '203.0.113.8-203.0.113.11']\ntarget_port = '1024-65535'\npick = 'random'\nmapping = 'address-and-port-dependent'\n" +
+			"pooling = 'arbitrary'\nhairpin = true\nports_per_source = 2000\nhold_down = '120s'", []nat.Translation{{
+			Kind: nat.Source, In: []packet.PortID{lan}, Out: []packet.PortID{wan},
+			From: prefixes("0.0.0.0/0"), NotFrom: prefixes("10.0.0.66/32"), Protos: []packet.Proto{packet.TCP, packet.UDP},
+			FromPorts: []nat.PortSpan{{First: 5060, Last: 5060}}, ToPorts: []nat.PortSpan{{First: 80, Last: 80}, {First: 8000, Last: 8080}},
+			Targets:     []nat.Target{target("203.0.113.5", "203.0.113.5", 0), target("203.0.113.8", "203.0.113.11", 0)},
+			TargetPorts: nat.PortSpan{First: 1024, Last: 65535}, Pick: nat.Random, Mapping: nat.AddressAndPortDependent, Pooling: nat.Arbitrary,
+			Hairpin: nat.HairpinOn, PortsPerSource: 2000, HoldDown: 120e9,
+		}}},
+		{"self is every address of the node", "kind = 'dnat'\nto = 'self'\nproto = 'tcp'\nto_port = '8000-8009'\ntarget = { address = '10.0.0.9', weight = 3 }\n" +
+			"target_port = '9000-9009'\npick = 'weighted'", []nat.Translation{{
+			Kind: nat.Destination, To: prefixes("10.0.0.1/32", "203.0.113.2/32"), Protos: []packet.Proto{packet.TCP},
+			ToPorts: []nat.PortSpan{{First: 8000, Last: 8009}}, Targets: []nat.Target{target("10.0.0.9", "10.0.0.9", 3)},
+			TargetPorts: nat.PortSpan{First: 9000, Last: 9009}, Pick: nat.Weighted,
+		}}},
+		{"redirect", "kind = 'redirect'\nin = 'lan'\nproto = 'udp'\nto_port = 53", []nat.Translation{{
+			Kind: nat.Redirect, In: []packet.PortID{lan}, Protos: []packet.Proto{packet.UDP}, ToPorts: []nat.PortSpan{{First: 53, Last: 53}},
+		}}},
+		{"static", "kind = 'static'\nout = 'wan'\nfrom = '10.1.0.0/24'\ntarget = '198.51.100.0/24'\nto = '!192.0.2.0/24'", []nat.Translation{{
+			Kind: nat.Static, Out: []packet.PortID{wan}, To: prefixes("0.0.0.0/0"), NotTo: prefixes("192.0.2.0/24"),
+			Inside: netip.MustParsePrefix("10.1.0.0/24"), Outside: netip.MustParsePrefix("198.51.100.0/24"),
+		}}},
+		{"nptv6", "kind = 'nptv6'\nout = 'wan'\nfrom = 'fd01:203:405::/48'\ntarget = '2001:db8:1::/48'", []nat.Translation{{
+			Kind: nat.NPTv6, Out: []packet.PortID{wan},
+			Inside: netip.MustParsePrefix("fd01:203:405::/48"), Outside: netip.MustParsePrefix("2001:db8:1::/48"),
+		}}},
+		{"none", "kind = 'none'\nto = ['10.0.0.0/8', '!10.9.0.0/16']", []nat.Translation{{
+			Kind: nat.Exempt, To: prefixes("10.0.0.0/8"), NotTo: prefixes("10.9.0.0/16"),
+		}}},
+		{"filtering", "kind = 'masquerade'\nout = 'wan'\nfrom = '10.0.0.0/24'\nfiltering = 'endpoint-independent'", []nat.Translation{{
+			Kind: nat.Masquerade, Out: []packet.PortID{wan}, From: prefixes("10.0.0.0/24"), Filtering: nat.FilterNone,
+		}}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, _ := compiled(t, head+"[[nat]]\n"+row.text)
+			if diff := cmp.Diff(row.want, Translations(p), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestNATWords: the words of the file and of package nat's kinds are the same, so that
+// listings and messages agree.
+func TestNATWords(t *testing.T) {
+	for k, kind := range natKinds {
+		if k > 0 && config.NATKind(k).String() != kind.String() {
+			t.Errorf("%v is %v", config.NATKind(k), kind)
+		}
+	}
+	for _, kind := range natKinds[1:] {
+		if kind == 0 || strings.Contains(fmt.Sprint(kind), "kind-") {
+			t.Errorf("no kind %v", kind)
+		}
+	}
+}
