@@ -35,6 +35,7 @@ type Abort struct {
 	Manner          Manner
 	Original, Reply packet.Tuple
 	Edges           [2]conntrack.Edge
+	Class           conntrack.Class // by which way they are reached
 }
 
 // AbortOf returns what tells the ends of a connection that a kill has taken away. ok is
@@ -43,7 +44,7 @@ func AbortOf(r *conntrack.Reaped, m Manner) (a Abort, ok bool) {
 	if m == Silent || m == Reset && r.State.Original.Proto != packet.TCP {
 		return a, false
 	}
-	return Abort{m, r.State.Original, r.State.Reply, r.Edges}, true
+	return Abort{m, r.State.Original, r.State.Reply, r.Edges, r.State.Class}, true
 }
 
 // aborts is where a worker's orders wait. Any goroutine adds, the worker takes.
@@ -119,16 +120,17 @@ func (w *Worker) makeAborts() (more bool) {
 // abort tells the ends of one connection and reports whether every frame could be made.
 func (w *Worker) abort(a *Abort) (ok bool) {
 	toClient, toServer := a.Original.Reply(), a.Reply.Reply()
+	back, there := a.Class.Way(conntrack.Reply), a.Class.Way(conntrack.Original)
 	if a.Manner == Unreachable {
-		return w.sendTo(a.Original.Src, func(dst []byte, hop *fib.Hop, out *share) int {
+		return w.sendTo(&back, &toClient, func(dst []byte, hop *fib.Hop, out *share) int {
 			from, _ := out.address(a.Original.Src.Is4())
 			return packet.AppendProhibition(dst, &packet.Prohibition{
 				To: hop.MAC, From: out.MAC, Source: from, Tuple: a.Original, Seq: a.Edges[conntrack.Original].End,
 			})
 		})
 	}
-	client := w.reset(&toClient, &a.Edges[conntrack.Original], &a.Edges[conntrack.Reply])
-	server := w.reset(&toServer, &a.Edges[conntrack.Reply], &a.Edges[conntrack.Original])
+	client := w.reset(&back, &toClient, &a.Edges[conntrack.Original], &a.Edges[conntrack.Reply])
+	server := w.reset(&there, &toServer, &a.Edges[conntrack.Reply], &a.Edges[conntrack.Original])
 	return client && server
 }
 
@@ -139,9 +141,9 @@ func (w *Worker) abort(a *Abort) (ok bool) {
 // After a failover the numbers of a connection that has been idle since are those that the
 // peer told, rounded down: such a reset lies in the window, and the end answers it with a
 // challenge ACK instead of ending (RFC 5961), which then finds no connection here.
-func (w *Worker) reset(tuple *packet.Tuple, end, peer *conntrack.Edge) bool {
+func (w *Worker) reset(way *conntrack.Way, tuple *packet.Tuple, end, peer *conntrack.Edge) bool {
 	send := func(seq uint32) bool {
-		return w.sendTo(tuple.Dst, func(dst []byte, hop *fib.Hop, out *share) int {
+		return w.sendTo(way, tuple, func(dst []byte, hop *fib.Hop, out *share) int {
 			return packet.AppendAbort(dst, &packet.Abort{To: hop.MAC, From: out.MAC, Tuple: *tuple, Seq: seq, Ack: end.End})
 		})
 	}
@@ -152,10 +154,10 @@ func (w *Worker) reset(tuple *packet.Tuple, end, peer *conntrack.Edge) bool {
 	return ok
 }
 
-// sendTo makes a frame of our own towards a destination and stages it on the port that
-// leads there. write returns the frame's length, 0 where there can be none.
-func (w *Worker) sendTo(dst packet.Addr, write func(frame []byte, hop *fib.Hop, out *share) int) bool {
-	hop := w.hopTo(dst)
+// sendTo makes a frame of our own that goes the way of a connection, from and to the ends
+// of tuple, and stages it. write returns the frame's length, 0 where there can be none.
+func (w *Worker) sendTo(way *conntrack.Way, tuple *packet.Tuple, write func(frame []byte, hop *fib.Hop, out *share) int) bool {
+	hop := w.hopBy(way, &tuple.Src, &tuple.Dst)
 	if hop.Kind != fib.Forward {
 		return false
 	}

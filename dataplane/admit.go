@@ -18,7 +18,7 @@ const proposalsMax = 8
 // tracking the packet in it gave, and the path goes on.
 func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	p := &b.parsed[i]
-	hop := w.hopTo(p.Tuple.Dst)
+	hop := w.route(&p.Tuple, b.in.ID)
 	if hop.Kind == fib.Local {
 		return w.toSelf(b, i), false
 	}
@@ -57,14 +57,15 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 		w.config.Resolver.Resolve(hop.Port, hop.Via)
 		return w.park(b, i), false
 	}
-	return w.begin(b, i, &verdict, hop.Port)
+	return w.begin(b, i, &verdict, &hop)
 }
 
 // comesFrom reports whether a source lies where the routes say that it does: behind the
-// port that its packet came in by, and not in this node itself (RFC 2827).
+// port that its packet came in by, or behind a gateway on it, and not in this node itself
+// (RFC 2827, and RFC 3704 section 4 for several providers).
 func (w *Worker) comesFrom(in *share, src packet.Addr) bool {
 	back := w.hopTo(src)
-	return back.Port == in.ID && back.Kind != fib.Local
+	return back.Port == in.ID && back.Kind != fib.Local || w.behindGateway(in.ID, &src, &back)
 }
 
 // forwardable says whether a packet may cross the firewall at all.
@@ -85,13 +86,13 @@ func forwardable(p *packet.Parsed, hop *fib.Hop) drop.Reason {
 // begin enters a new connection into the table: a translation is proposed, the table
 // proves its reply tuple free, and a clash means release and propose the next. A full
 // table gives up a connection that is worth less.
-func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, egress packet.PortID) (f fate, admitted bool) {
+func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) (f fate, admitted bool) {
 	p := &b.parsed[i]
 	r := &w.result
 	proposal := conntrack.Proposal{
 		Original: p.Tuple,
 		Class: conntrack.Class{
-			Rule: verdict.Number, Ingress: b.in.ID, Egress: egress, Sync: verdict.Sync,
+			Rule: verdict.Number, Ingress: b.in.ID, Egress: hop.Port, Gateway: w.gatewayOf(b, i, hop), Sync: verdict.Sync,
 			Mode: conntrack.Mode(verdict.Mode), PickUp: verdict.PickUp, Timeouts: verdict.Timeouts,
 		},
 	}
@@ -100,7 +101,7 @@ func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, egress packet.Po
 	var clashed nat.Binding
 	defer func() { w.snapshot.Ports.Release(clashed) }()
 	for attempt := range proposalsMax {
-		reply, binding, outcome := w.snapshot.NAT.Propose(p.Tuple, egress, attempt)
+		reply, binding, outcome := w.snapshot.NAT.Propose(p.Tuple, hop.Port, attempt)
 		w.snapshot.Ports.Release(clashed)
 		clashed = binding
 		if outcome == nat.Exhausted {

@@ -112,12 +112,12 @@ func (w *Worker) judge(b *burst, i int) fate {
 		w.recorder.Packet(r, w.now)
 	}
 
-	// 6. Next hop, by the destination behind the translation.
+	// 6. Next hop, by the connection's gateway or the destination behind the translation.
 	dst := p.Tuple.Dst
 	if r.Translated {
 		dst = r.Rewrite.Dst
 	}
-	hop := w.hopTo(dst)
+	hop := w.hopOf(r, &dst)
 	if hop.Kind != fib.Forward {
 		w.snapshot.Table.Uncount(p, r)
 		return w.noHop(b, i, &hop, dst)

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/fib"
+	"holdfast/dataplane/gateway"
 	"holdfast/nat"
 	"holdfast/rules"
 )
@@ -15,4 +16,8 @@ type Snapshot struct {
 	Ports  *nat.Pool
 	Routes *fib.Table
 	Table  *conntrack.Table
+
+	Gateways *gateway.Set  // by the numbers that connections and hops have; nil: none
+	Steering *rules.Routes // the policy's [[routes]]; nil: the kernel's routes hold for all
+	Down     gateway.Down  // gateways that get no new connections; none as long as nobody probes
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -55,10 +56,10 @@ func newConns(c *common) *cobra.Command {
 
 func printConns(w io.Writer, list *api.Conns) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tPROTO\tSTATE\tORIGINAL\tREPLY\tRULE\tIN\tOUT\tIDLE\tPACKETS")
+	fmt.Fprintln(t, "ID\tPROTO\tSTATE\tORIGINAL\tREPLY\tRULE\tIN\tOUT\tGATEWAY\tIDLE\tPACKETS")
 	for _, x := range list.Connections {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1fs\t%d/%d\n", x.ID, x.Proto, x.State, x.Original, x.Reply,
-			x.Rule, x.In, x.Out, x.Idle, x.Packets[0], x.Packets[1])
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1fs\t%d/%d\n", x.ID, x.Proto, x.State, x.Original, x.Reply,
+			x.Rule, x.In, x.Out, cmp.Or(x.Gateway, "-"), x.Idle, x.Packets[0], x.Packets[1])
 	}
 	t.Flush()
 	fmt.Fprintf(w, "%d connections\n", list.Count)

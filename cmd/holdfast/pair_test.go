@@ -32,7 +32,7 @@ func TestFieldsAreStable(t *testing.T) {
 		command string
 		object  any
 	}{
-		{"status", api.Status{}}, {"conns", api.Conns{}}, {"drops", api.Drops{}}, {"kill", api.KillResult{}}, {"watch", api.WatchEvent{}},
+		{"status", api.Status{}}, {"conns", api.Conns{}}, {"drops", api.Drops{}}, {"gateways", api.Gateways{}}, {"kill", api.KillResult{}}, {"watch", api.WatchEvent{}},
 		{"promote, demote", api.Done{}}, {"check", node.CheckReport{}}, {"demo", demo.Report{}},
 	} {
 		fmt.Fprintf(&b, "%s\n", row.command)

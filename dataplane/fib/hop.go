@@ -38,6 +38,8 @@ type Hop struct {
 	Port packet.PortID // of Forward and Unresolved; else NoPort
 	MAC  packet.MAC    // of Forward
 	Via  packet.Addr   // of Forward and Unresolved: the neighbour, gateway or destination itself
+
+	Gateway uint8 // its number where Via is one of the policy's gateways, and not the destination; else 0
 }
 
 // unroutable is the hop where no route is.
@@ -48,6 +50,13 @@ type Neighbor struct {
 	Port packet.PortID
 	Addr packet.Addr
 	MAC  packet.MAC
+}
+
+// Gateway is a router that the policy names. Gateways are numbered from 1 by their place
+// in a list, in which each is another one.
+type Gateway struct {
+	Port packet.PortID
+	Addr packet.Addr
 }
 
 // key names a neighbour: link-local addresses are the same on every link.

@@ -43,12 +43,16 @@ func (w *Watcher) Neighbors() []Neighbor {
 
 // Activate tells that this node may speak on its ports from now on: requests reach the
 // kernel, stale neighbours are probed, and Run writes what was learnt into the kernel as
-// stale. It returns at once; what was learnt is in the table already.
+// stale. The policy's gateways are asked for, so that they are known before a packet needs
+// them. It returns at once; what was learnt is in the table already.
 func (w *Watcher) Activate() {
 	w.mu.Lock()
 	w.neighborhood.speak()
 	w.republishLocked()
 	w.mu.Unlock()
+	for _, g := range w.config.Gateways {
+		w.Resolve(g.Port, g.Addr)
+	}
 	select {
 	case w.install <- struct{}{}:
 	default:

@@ -13,7 +13,8 @@ import (
 type snapshot struct {
 	tree       *bart.Table[entry] // routes, and the neighbours beneath connected networks
 	routes     *bart.Table[entry] // routes alone; shared by all snapshots of one fold
-	gateways   []Hop              // Forward or Unresolved, by entry.gateway-1
+	gateways   []Hop              // Forward or Unresolved, by entry.gateway-1; the policy's first
+	named      int                // how many of gateways are the policy's
 	position   map[neighborKey]uint32
 	generation uint64
 }
@@ -25,9 +26,17 @@ type entry struct {
 }
 
 // fold makes a snapshot of routes and neighbours. Of routes with the same prefix the
-// first wins.
-func fold(routes []Route, neighbors map[neighborKey]packet.MAC) *snapshot {
-	s := &snapshot{routes: &bart.Table[entry]{}, position: map[neighborKey]uint32{}}
+// first wins. The policy's gateways have a place whether a route leads to them or not.
+func fold(routes []Route, neighbors map[neighborKey]packet.MAC, gateways []Gateway) *snapshot {
+	s := &snapshot{routes: &bart.Table[entry]{}, position: map[neighborKey]uint32{}, named: len(gateways)}
+	for _, g := range gateways {
+		k := neighborKey{g.Port, g.Addr}
+		mac, resolved := neighbors[k]
+		hop := hopTo(k, mac, resolved)
+		hop.Gateway = uint8(len(s.gateways) + 1)
+		s.gateways = append(s.gateways, hop)
+		s.position[k] = uint32(hop.Gateway)
+	}
 	for _, r := range routes {
 		prefix := r.Prefix.Masked()
 		if _, taken := s.routes.Get(prefix); !taken {
@@ -91,7 +100,9 @@ func (s *snapshot) with(k neighborKey, mac packet.MAC, resolved bool) *snapshot 
 	next := *s
 	changed := false
 	if place, ok := s.position[k]; ok {
-		if hop := hopTo(k, mac, resolved); s.gateways[place-1] != hop {
+		hop := hopTo(k, mac, resolved)
+		hop.Gateway = s.gateways[place-1].Gateway
+		if s.gateways[place-1] != hop {
 			next.gateways = slices.Clone(s.gateways)
 			next.gateways[place-1] = hop
 			changed = true

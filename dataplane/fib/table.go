@@ -13,13 +13,13 @@ type Table struct {
 }
 
 // NewTable returns a table of fixed routes and neighbours, of which nothing is followed.
-func NewTable(routes []Route, neighbors []Neighbor) *Table {
+func NewTable(routes []Route, neighbors []Neighbor, gateways ...Gateway) *Table {
 	known := make(map[neighborKey]packet.MAC, len(neighbors))
 	for _, n := range neighbors {
 		known[n.key()] = n.MAC
 	}
 	t := &Table{}
-	t.publish(fold(routes, known))
+	t.publish(fold(routes, known, gateways))
 	return t
 }
 
@@ -41,6 +41,16 @@ func (t *Table) Lookup(dst packet.Addr) Hop {
 		e.hop.Via = dst
 	}
 	return e.hop
+}
+
+// Gateway returns the hop of one of the policy's gateways, by its number: Forward,
+// Unresolved, or Unroutable where there is no such gateway. Routes do not matter to it.
+func (t *Table) Gateway(number uint8) Hop {
+	s := t.current.Load()
+	if s == nil || number == 0 || int(number) > s.named {
+		return unroutable
+	}
+	return s.gateways[number-1]
 }
 
 // Generation counts the snapshots published: it has changed when a lookup may give

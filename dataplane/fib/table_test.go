@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"holdfast/dataplane/packet"
@@ -46,7 +47,7 @@ func house() ([]Route, []Neighbor) {
 func TestLookup(t *testing.T) {
 	routes, neighbors := house()
 	table := NewTable(routes, neighbors)
-	forward := func(p packet.PortID, last byte, via string) Hop { return Hop{Forward, p, mac(last), addr(via)} }
+	forward := func(p packet.PortID, last byte, via string) Hop { return Hop{Forward, p, mac(last), addr(via), 0} }
 	for _, row := range []struct {
 		dst  string
 		want Hop
@@ -73,7 +74,7 @@ func TestLookup(t *testing.T) {
 }
 
 // slowLookup is the obvious twin: all routes, all neighbours, one after another.
-func slowLookup(routes []Route, known map[neighborKey]packet.MAC, dst packet.Addr) Hop {
+func slowLookup(routes []Route, known map[neighborKey]packet.MAC, gateways []Gateway, dst packet.Addr) Hop {
 	best := -1
 	for i, r := range routes {
 		if r.Prefix.Contains(dst.Netip()) && (best < 0 || r.Prefix.Bits() > routes[best].Prefix.Bits()) {
@@ -91,10 +92,27 @@ func slowLookup(routes []Route, known map[neighborKey]packet.MAC, dst packet.Add
 	if via == (packet.Addr{}) {
 		via = dst
 	}
-	if mac, ok := known[neighborKey{r.Port, via}]; ok {
-		return Hop{Forward, r.Port, mac, via}
+	number := uint8(0)
+	if r.Via != (packet.Addr{}) {
+		number = uint8(slices.Index(gateways, Gateway{r.Port, via}) + 1)
 	}
-	return Hop{Kind: Unresolved, Port: r.Port, Via: via}
+	if mac, ok := known[neighborKey{r.Port, via}]; ok {
+		return Hop{Forward, r.Port, mac, via, number}
+	}
+	return Hop{Kind: Unresolved, Port: r.Port, Via: via, Gateway: number}
+}
+
+// slowGateway is the obvious twin of Table.Gateway.
+func slowGateway(known map[neighborKey]packet.MAC, gateways []Gateway, i int) Hop {
+	if i >= len(gateways) {
+		return unroutable
+	}
+	g := gateways[i]
+	hop := Hop{Kind: Unresolved, Port: g.Port, Via: g.Addr, Gateway: uint8(i + 1)}
+	if mac, ok := known[neighborKey{g.Port, g.Addr}]; ok {
+		hop.Kind, hop.MAC = Forward, mac
+	}
+	return hop
 }
 
 // TestFoldAgainstTwin changes neighbours one by one and compares the table after every
@@ -121,8 +139,14 @@ func TestFoldAgainstTwin(t *testing.T) {
 			}
 			routes = append(routes, r)
 		}
+		var gateways []Gateway
+		for len(gateways) < random.IntN(4) {
+			if g := (Gateway{packet.PortID(random.IntN(2)), some()}); !slices.Contains(gateways, g) {
+				gateways = append(gateways, g)
+			}
+		}
 		known := map[neighborKey]packet.MAC{}
-		s := fold(routes, known)
+		s := fold(routes, known, gateways)
 		for step := range 60 {
 			k := neighborKey{packet.PortID(random.IntN(2)), some()}
 			if random.IntN(3) == 0 {
@@ -137,16 +161,25 @@ func TestFoldAgainstTwin(t *testing.T) {
 			}
 			one, anew := &Table{}, &Table{}
 			one.publish(s)
-			anew.publish(fold(routes, known))
+			anew.publish(fold(routes, known, gateways))
 			for host := range 32 {
 				dst := some()
 				dst[15] = byte(host)
-				want := slowLookup(routes, known, dst)
+				want := slowLookup(routes, known, gateways, dst)
 				if got := one.Lookup(dst); got != want {
 					t.Fatalf("step %d: %v by changes: %v, want %v\nroutes %v\nneighbours %v", step, dst, got, want, routes, known)
 				}
 				if got := anew.Lookup(dst); got != want {
 					t.Fatalf("step %d: %v folded anew: %v, want %v\nroutes %v\nneighbours %v", step, dst, got, want, routes, known)
+				}
+			}
+			for i, g := range append(gateways, Gateway{}) {
+				want := slowGateway(known, gateways, i)
+				if got := one.Gateway(uint8(i + 1)); got != want {
+					t.Fatalf("step %d: gateway %v by changes: %v, want %v", step, g, got, want)
+				}
+				if got := anew.Gateway(uint8(i + 1)); got != want {
+					t.Fatalf("step %d: gateway %v folded anew: %v, want %v", step, g, got, want)
 				}
 			}
 			s = one.current.Load()

@@ -34,6 +34,8 @@ type Config struct {
 	Links map[int]packet.PortID // the ports' interfaces (TAPs) by ifindex
 	Now   func() int64          // CLOCK_BOOTTIME in nanoseconds
 
+	Gateways []Gateway // the policy's, by number-1: hops through them say so; at most 255
+
 	// OnNeighbor is told every neighbour that this node's kernel resolved, or resolved
 	// anew, while it was active; the peers want to know. nil: nobody. It is called from
 	// the Run goroutine and must not block.
@@ -95,7 +97,7 @@ func NewWatcher(config Config) (*Watcher, error) {
 		config: config, requests: newRequests(), handle: handle, socket: socket,
 		asked: map[neighborKey]int64{}, install: make(chan struct{}, 1), neighborhood: newNeighborhood(),
 	}
-	w.table.publish(fold(nil, nil))
+	w.table.publish(fold(nil, nil, config.Gateways))
 	if err := errors.Join(socket.SetReceiveBufferSize(receiveBuffer, true), w.resync()); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("fib: %w", err)
@@ -318,7 +320,7 @@ func (w *Watcher) rereadRoutes() error {
 		return err
 	}
 	w.mu.Lock()
-	w.table.publish(fold(routes, w.neighborhood.all()))
+	w.table.publish(fold(routes, w.neighborhood.all(), w.config.Gateways))
 	w.mu.Unlock()
 	w.stats.dumps.Add(1)
 	end := w.config.Now()

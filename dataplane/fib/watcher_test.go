@@ -164,7 +164,7 @@ func (b *bench) until(look func() (got any, ok bool), what ...any) {
 }
 
 func forwardTo(port packet.PortID, last byte, via string) Hop {
-	return Hop{Forward, port, mac(last), addr(via)}
+	return Hop{Kind: Forward, Port: port, MAC: mac(last), Via: addr(via)}
 }
 
 func unresolved(port packet.PortID, via string) Hop {

@@ -29,9 +29,6 @@ func (p *Policy) pending() []Notice {
 	for _, g := range p.Gateways {
 		note(g.Name.Pos, "the health of gateway %s: its default route stands whether it answers or not", g.Name.V)
 	}
-	for i := range p.Routes {
-		note(p.Routes[i].Pos, "a route: connections follow the kernel's routes")
-	}
 	for i := range p.NAT {
 		if n := &p.NAT[i]; n.Kind.V != Masquerade {
 			note(n.Kind.Pos, "kind %s: a node does not start with it", n.Kind.V)

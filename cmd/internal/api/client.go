@@ -60,6 +60,11 @@ func (c *Client) Drops(ctx context.Context) (s Drops, err error) {
 	return s, c.get(ctx, "drops", nil, &s)
 }
 
+// Gateways asks for the policy's gateways.
+func (c *Client) Gateways(ctx context.Context) (s Gateways, err error) {
+	return s, c.get(ctx, "gateways", nil, &s)
+}
+
 // Kill ends connections.
 func (c *Client) Kill(ctx context.Context, r KillRequest) (s KillResult, err error) {
 	return s, c.post(ctx, "kill", r, &s)

@@ -118,6 +118,7 @@ type Conn struct {
 	Rule     string    `json:"rule"`
 	In       string    `json:"in"`
 	Out      string    `json:"out"`
+	Gateway  string    `json:"gateway"` // the one it leaves by or came in by, "" for none
 	Age      float64   `json:"age"`
 	Idle     float64   `json:"idle"`
 	Timeout  float64   `json:"timeout"` // seconds left without another packet
@@ -132,6 +133,21 @@ type Tuple struct {
 	Dst     string `json:"dst"`
 	SrcPort uint16 `json:"sport"`
 	DstPort uint16 `json:"dport"`
+}
+
+// Gateways is `holdfast gateways --json`, sorted by name.
+type Gateways struct {
+	Gateways []Gateway `json:"gateways"`
+}
+
+// Gateway is a router that the policy names.
+type Gateway struct {
+	Name        string `json:"name"`
+	Port        string `json:"port"`
+	Address     string `json:"address"`
+	State       string `json:"state"`       // up, down; always up as long as nobody probes it
+	Neighbor    string `json:"neighbor"`    // its MAC, "" while that is not known
+	Connections int    `json:"connections"` // that live and leave by it, or came in by it
 }
 
 // Drops is `holdfast drops --json`: counts per port, direction and reason; zeros are left out.

@@ -23,6 +23,7 @@ type Daemon interface {
 	Status(history bool) (Status, error)
 	Conns(selector []string, countOnly bool) (Conns, error)
 	Drops() (Drops, error)
+	Gateways() (Gateways, error)
 	Kill(KillRequest) (KillResult, error)
 	Promote(PromoteRequest) (Done, error)
 	Demote(DemoteRequest) (Done, error)
@@ -130,6 +131,9 @@ func Handler(d Daemon) http.Handler {
 	})
 	mux.HandleFunc("GET /v1/drops", func(w http.ResponseWriter, r *http.Request) {
 		answer(w)(d.Drops())
+	})
+	mux.HandleFunc("GET /v1/gateways", func(w http.ResponseWriter, r *http.Request) {
+		answer(w)(d.Gateways())
 	})
 	mux.HandleFunc("GET /v1/watch", watch(d))
 	mux.HandleFunc("POST /v1/kill", post(d.Kill))

@@ -14,6 +14,7 @@ import (
 	"holdfast/dataplane"
 	"holdfast/dataplane/fib"
 	"holdfast/dataplane/gate"
+	"holdfast/dataplane/gateway"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
 	"holdfast/nat"
@@ -33,8 +34,8 @@ type daemon struct {
 	started              time.Time
 	log                  *slog.Logger
 
-	ports    []*port  // by PortID
-	gateways []string // names, by number - 1: the order of the policy's file
+	ports    []*port // by PortID
+	gateways *gateway.Set
 	queues   [][]xsk.QueueRef
 	routes   *fib.Watcher
 	table    *conntrack.Table
@@ -100,7 +101,7 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 		return nil, err
 	}
 	d.name, d.group, d.policyFile, d.policyHash = plan.name, plan.group, plan.policyFile, p.Hash()
-	d.ports, d.rules = plan.ports, plan.rules
+	d.ports, d.rules, d.gateways = plan.ports, plan.rules, plan.gateways
 
 	server, err := api.Listen(plan.socket)
 	if err != nil {
@@ -119,11 +120,8 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 		return nil, err
 	}
 	d.then(release)
-	for _, g := range plan.gateways {
-		d.gateways = append(d.gateways, g.name)
-		if err := d.ports[g.port].addGateway(g.address); err != nil {
-			return nil, err
-		}
+	if err := d.addDefaultRoutes(plan.defaults); err != nil {
+		return nil, err
 	}
 	if err := d.openTable(plan); err != nil {
 		return nil, err
@@ -175,13 +173,16 @@ func (d *daemon) openTable(plan *plan) (err error) {
 	for _, p := range d.ports {
 		links[p.tap.Ifindex()] = p.ID
 	}
-	d.routes, err = fib.NewWatcher(fib.Config{Links: links, Now: gate.Now, OnNeighbor: d.tellNeighbor})
+	d.routes, err = fib.NewWatcher(fib.Config{
+		Links: links, Now: gate.Now, OnNeighbor: d.tellNeighbor, Gateways: fibGateways(d.gateways),
+	})
 	if err != nil {
 		return err
 	}
 	d.then(func() error { d.routes.Close(); return nil })
 	d.snapshot.Store(&dataplane.Snapshot{
 		Rules: d.rules, NAT: policy, Ports: d.pool, Routes: d.routes.Table(), Table: d.table,
+		Gateways: d.gateways, Steering: plan.routes,
 	})
 	return nil
 }

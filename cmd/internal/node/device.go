@@ -143,25 +143,6 @@ func release(ports []*port, how releaseHow) error {
 	return errors.Join(errs...)
 }
 
-// defaultRouteMetric keeps a gateway's default route behind one that the machine has by
-// other means (its management network), for the node's own traffic. The path looks at
-// routes over TAPs only, so for forwarded packets it is the only one.
-const defaultRouteMetric = 4846
-
-// addGateway adds the default route over a port's TAP.
-func (p *port) addGateway(via netip.Addr) error {
-	dst := &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
-	if via.Is6() {
-		dst = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
-	}
-	if err := netlink.RouteReplace(&netlink.Route{
-		LinkIndex: p.tap.Ifindex(), Dst: dst, Gw: net.IP(via.AsSlice()), Priority: defaultRouteMetric,
-	}); err != nil {
-		return fmt.Errorf("port %s: default route over %v: %w: the gateway must lie in a network of the port's addresses", p.Name, via, err)
-	}
-	return nil
-}
-
 // mirrorCarrier follows the devices' carrier and MTU, and shows the TAPs the same.
 func mirrorCarrier(ports []*port, updates <-chan netlink.LinkUpdate, log *slog.Logger) {
 	for u := range updates {

@@ -101,7 +101,7 @@ func TestPlan(t *testing.T) {
 	if len(pl.links) != 2 || pl.links[0].Device != "eth3" || pl.links[1].Peer.String() != "192.0.2.3:7400" || len(pl.keys) != 1 || pl.keys[0] != key {
 		t.Errorf("links %+v with %d keys", pl.links, len(pl.keys))
 	}
-	if len(pl.gateways) != 1 || pl.gateways[0].port != 1 || pl.gateways[0].address.String() != "203.0.113.1" || len(pl.translations) != 1 || pl.rules.Len() != 1 {
+	if all := pl.gateways.All(); len(all) != 1 || all[0].Port != 1 || all[0].Addr.String() != "203.0.113.1" || len(pl.defaults) != 1 || len(pl.translations) != 1 || pl.rules.Len() != 1 {
 		t.Errorf("gateways %+v, translations %+v", pl.gateways, pl.translations)
 	}
 	lan, wan := pl.ports[0], pl.ports[1]

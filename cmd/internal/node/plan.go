@@ -2,12 +2,12 @@ package node
 
 import (
 	"fmt"
-	"net/netip"
 	"runtime"
 	"time"
 
 	"holdfast/conntrack"
 	"holdfast/dataplane"
+	"holdfast/dataplane/gateway"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
 	"holdfast/nat"
@@ -26,7 +26,9 @@ type plan struct {
 	translations                    []nat.Translation
 	site                            nat.Site
 	adaptive                        conntrack.Adaptive
-	gateways                        []gateway
+	gateways                        *gateway.Set
+	defaults                        []gateway.Number // of gateways: whose default routes come first, the order of the file
+	routes                          *rules.Routes
 	connections                     uint32
 	workers                         int // 0: as many as cores and queues allow
 	keys                            []seal.Key
@@ -34,12 +36,6 @@ type plan struct {
 	priority                        int32
 	timing                          cluster.Timing
 	alone                           cluster.Alone
-}
-
-type gateway struct {
-	name    string
-	port    packet.PortID
-	address netip.Addr
 }
 
 func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
@@ -75,11 +71,22 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	pl.addPorts(n, p)
 	pl.translations, pl.site = rules.Translations(p), rules.Site(p)
 	pl.adaptive = rules.Adaptive(p)
-	for _, g := range p.Gateways {
-		id, _ := p.PortID(g.Port.V) // config has checked the name
-		pl.gateways = append(pl.gateways, gateway{g.Name.V, packet.PortID(id), g.Address.V})
+	return pl, pl.addGateways(p)
+}
+
+// addGateways compiles the gateways and what goes by them.
+func (pl *plan) addGateways(p *config.Policy) (err error) {
+	if pl.gateways, err = rules.Gateways(p); err != nil {
+		return err
 	}
-	return pl, nil
+	if pl.routes, err = rules.CompileRoutes(p, pl.gateways); err != nil {
+		return err
+	}
+	for _, g := range p.Gateways {
+		n, _ := p.GatewayNumber(g.Name.V) // it is one of them
+		pl.defaults = append(pl.defaults, gateway.Number(n))
+	}
+	return nil
 }
 
 func (pl *plan) addPorts(n *config.Node, p *config.Policy) {

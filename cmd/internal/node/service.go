@@ -101,7 +101,7 @@ func (d *daemon) conn(v *conntrack.View) api.Conn {
 		ID: v.Incarnation.String(), Proto: protoName(v.Original.Proto), State: stateName(v),
 		Original: tuple(&v.Original), Reply: tuple(&v.Reply),
 		Replied: v.Flags&conntrack.Replied != 0, Assured: v.Flags&conntrack.Assured != 0,
-		Rule: d.ruleName(v.Rule), In: d.portName(v.Ingress), Out: d.portName(v.Egress),
+		Rule: d.ruleName(v.Rule), In: d.portName(v.Ingress), Out: d.portName(v.Egress), Gateway: d.gatewayName(v.Gateway),
 		Age: v.Age.Seconds(), Idle: v.Idle.Seconds(), Timeout: max(0, v.Left.Seconds()),
 		Packets: v.Packets, Bytes: v.Bytes, Node: v.Incarnation.Node(),
 	}
@@ -147,14 +147,6 @@ func (d *daemon) portName(id packet.PortID) string {
 		return d.ports[id].Name
 	}
 	return ""
-}
-
-// gatewayName returns the name of a gateway, "" for none.
-func (d *daemon) gatewayName(number uint8) string {
-	if number == 0 || int(number) > len(d.gateways) {
-		return ""
-	}
-	return d.gateways[number-1]
 }
 
 // Promote implements api.Daemon.

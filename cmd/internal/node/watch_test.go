@@ -23,7 +23,7 @@ const patience = 10 * time.Second
 func watched(t *testing.T) (d *daemon, role *atomic.Uint32) {
 	t.Helper()
 	pl := load(t, "fw-a", seal.Key{})
-	d = &daemon{name: "fw-a", ports: pl.ports, rules: pl.rules, gateways: []string{"isp1"}}
+	d = &daemon{name: "fw-a", ports: pl.ports, rules: pl.rules, gateways: pl.gateways}
 	role = &atomic.Uint32{}
 	role.Store(uint32(gate.Active))
 	d.watching.role = func() gate.Role { return gate.Role(role.Load()) }
