@@ -14,8 +14,8 @@ type Related struct {
 	class       classKey
 }
 
-// Class returns what the connection has from its rule and its way.
-func (r *Related) Class() Class { return r.class.class() }
+// Way returns the way of the error, which is that of the packets of the other direction.
+func (r *Related) Way() Way { return r.class.way(r.Direction ^ 1) }
 
 // Related finds the connection of an ICMP error p that quotes q, and returns drop.Pass if
 // the error may go on to whoever sent the quoted packet, else why it dies.

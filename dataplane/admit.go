@@ -31,7 +31,7 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 		return dropped(drop.SourceInvalid), false
 	}
 	if why == drop.NoRoute {
-		return w.refuseUnreachable(b, i, packet.UnreachableRoute), false
+		return w.refuseRoute(b, i, hop.Kind), false
 	}
 	if p.TTL <= 1 {
 		return w.refuseTTL(b, i), false
@@ -55,17 +55,9 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	if hop.Kind == fib.Unresolved {
 		// Nothing is tracked, translated or replicated before the next hop is known.
 		w.config.Resolver.Resolve(hop.Port, hop.Via)
-		return w.park(b, i), false
+		return w.park(b, i, &hop.Via), false
 	}
 	return w.begin(b, i, &verdict, &hop)
-}
-
-// comesFrom reports whether a source lies where the routes say that it does: behind the
-// port that its packet came in by, or behind a gateway on it, and not in this node itself
-// (RFC 2827, and RFC 3704 section 4 for several providers).
-func (w *Worker) comesFrom(in *share, src packet.Addr) bool {
-	back := w.hopTo(src)
-	return back.Port == in.ID && back.Kind != fib.Local || w.behindGateway(in.ID, &src, &back)
 }
 
 // forwardable says whether a packet may cross the firewall at all.
@@ -75,8 +67,6 @@ func forwardable(p *packet.Parsed, hop *fib.Hop) drop.Reason {
 		return drop.Multicast
 	case p.LinkLocal():
 		return drop.LinkLocal
-	case p.IsICMPError():
-		return drop.ICMPErrorUnmatched
 	case hop.Kind != fib.Forward && hop.Kind != fib.Unresolved:
 		return drop.NoRoute
 	}

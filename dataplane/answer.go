@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"holdfast/dataplane/drop"
+	"holdfast/dataplane/fib"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
 )
@@ -48,9 +49,16 @@ func (w *Worker) answer(b *burst, i int, write func(dst, frame []byte, p *packet
 	return true
 }
 
-// addressFor returns the port's own address of the family that a packet has, the source
-// of our errors about it (H9: ingress-side).
-func (s *share) addressFor(p *packet.Parsed) (packet.Addr, bool) { return s.address(p.Version == 4) }
+// addressFor returns the source of our errors about a packet that came in by a port: that
+// port's own address (H9: ingress-side), or where it has none of the packet's family, some
+// other port's (RFC 1812 section 4.3.2.4).
+func (w *Worker) addressFor(in *share, p *packet.Parsed) (packet.Addr, bool) {
+	from, ok := in.address(p.Version == 4)
+	for k := 0; !ok && k < len(w.shares); k++ {
+		from, ok = w.shares[k].address(p.Version == 4)
+	}
+	return from, ok
+}
 
 // address returns the port's own address of a family.
 func (s *share) address(v4 bool) (packet.Addr, bool) {
@@ -69,7 +77,7 @@ func (w *Worker) refuseTTL(b *burst, i int) fate {
 	if !w.comesFrom(b.in, b.parsed[i].Tuple.Src) {
 		return dropped(drop.SourceInvalid)
 	}
-	from, ok := b.in.addressFor(&b.parsed[i])
+	from, ok := w.addressFor(b.in, &b.parsed[i])
 	if ok && w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
 		return packet.AppendTimeExceeded(dst, frame, p, from)
 	}) {
@@ -78,9 +86,23 @@ func (w *Worker) refuseTTL(b *burst, i int) fate {
 	return dropped(drop.TTLExceededQuiet)
 }
 
+// refuseRoute drops a packet for whose destination there is no way, and tells its sender
+// what the route says: nothing where it discards (L2, ip-route(8)).
+func (w *Worker) refuseRoute(b *burst, i int, kind fib.Kind) fate {
+	switch kind {
+	case fib.Blackhole:
+		return dropped(drop.NoRoute)
+	case fib.Unreachable:
+		return w.refuseUnreachable(b, i, packet.UnreachableHost)
+	case fib.Prohibited:
+		return w.refuseUnreachable(b, i, packet.UnreachableProhibited)
+	}
+	return w.refuseUnreachable(b, i, packet.UnreachableRoute)
+}
+
 // refuseUnreachable drops a packet that cannot be delivered and tells its sender (L2).
 func (w *Worker) refuseUnreachable(b *burst, i int, why packet.Unreachable) fate {
-	if from, ok := b.in.addressFor(&b.parsed[i]); ok {
+	if from, ok := w.addressFor(b.in, &b.parsed[i]); ok {
 		w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
 			return packet.AppendUnreachable(dst, frame, p, from, why)
 		})
@@ -90,7 +112,7 @@ func (w *Worker) refuseUnreachable(b *burst, i int, why packet.Unreachable) fate
 
 // refuseTooBig drops a packet that the next link cannot carry and tells its sender (L3).
 func (w *Worker) refuseTooBig(b *burst, i int, mtu int) fate {
-	if from, ok := b.in.addressFor(&b.parsed[i]); ok {
+	if from, ok := w.addressFor(b.in, &b.parsed[i]); ok {
 		w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
 			return packet.AppendTooBig(dst, frame, p, from, uint16(mtu))
 		})
@@ -102,7 +124,7 @@ func (w *Worker) refuseTooBig(b *burst, i int, mtu int) fate {
 func (w *Worker) reject(b *burst, i int) fate {
 	if b.parsed[i].Tuple.Proto == packet.TCP {
 		w.answer(b, i, packet.AppendReset)
-	} else if from, ok := b.in.addressFor(&b.parsed[i]); ok {
+	} else if from, ok := w.addressFor(b.in, &b.parsed[i]); ok {
 		w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
 			return packet.AppendUnreachable(dst, frame, p, from, packet.UnreachableProhibited)
 		})

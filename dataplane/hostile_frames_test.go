@@ -18,6 +18,8 @@ type forger struct {
 	buf  [4096]byte
 
 	honest bool // spoils nothing
+
+	said complaints // about frames that it made
 }
 
 func newForger(seed uint64) *forger { return &forger{r: rand.New(rand.NewPCG(seed, 18))} }
@@ -101,6 +103,9 @@ func (g *forger) frame() (packet.PortID, []byte) {
 	if g.chance(2) {
 		return in, g.arp(in)
 	}
+	if g.chance(4) && g.said.n > 0 {
+		return g.complaint()
+	}
 	near, far := insiders[family], outsiders[family]
 	if in == wan {
 		near, far = far, near
@@ -117,6 +122,7 @@ func (g *forger) frame() (packet.PortID, []byte) {
 	}
 	proto, segment := g.segment(in, family)
 	f := g.wrap(in, src, dst, proto, segment)
+	g.said.remember(in, f)
 	for g.chance(40) {
 		f = g.spoil(f)
 	}

@@ -356,6 +356,7 @@ func TestREL18_HostilePackets(t *testing.T) {
 		drop.TCPFlagsInvalid, drop.UDPTruncated, drop.UDPNoChecksum, drop.UDPLiteCoverage, drop.ICMPTruncated, drop.SCTPTruncated,
 		drop.SCTPChunkInvalid, drop.DCCPInvalid, drop.GREInvalid, drop.AddressInvalid, drop.LinkLocal, drop.Multicast, drop.TCPNoConnection,
 		drop.TCPStateInvalid, drop.TCPBeyondWindow, drop.TCPAckUnseen, drop.TCPResetInvalid, drop.ICMPNoRequest, drop.ICMPErrorUnmatched,
+		drop.ICMPErrorType, drop.ICMPBadChecksum, drop.ICMPErrorQuote, drop.ICMPErrorMismatched, drop.ICMPErrorSequence,
 		drop.ICMPTypeUntracked, drop.RuleBlock, drop.RuleReject, drop.NoRoute, drop.SourceInvalid, drop.TTLExceeded, drop.NeighborUnresolved, drop.ToSelf,
 	} {
 		if h.reasons[why] == 0 {

@@ -2,13 +2,18 @@ package dataplane
 
 import (
 	"holdfast/dataplane/drop"
+	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
 )
 
 // Limits of the parking: frames of one worker that wait until a neighbour is known.
 const (
-	parkedMax   = 256
-	parkedNanos = int64(1e9) // how long one waits: the kernel's first ARP probe takes up to 1 s
+	parkedMax = 512
+	// parkedNanos is how long one waits: as long as the kernel asks, three times with a
+	// second between (mcast_solicit and retrans_time_ms, arp(7)). The sender is told of an
+	// unreachable host after that, and no sooner, because it may give up by that word.
+	parkedNanos = int64(3e9)
+	parkedEach  = 64 // of one neighbour, so that one that is gone leaves room for others
 )
 
 // parking holds packets whose next hop has no MAC yet, oldest first. They take the whole
@@ -18,21 +23,32 @@ type parking struct {
 	in         [parkedMax]*share
 	desc       [parkedMax]xsk.Desc
 	since      [parkedMax]int64
-	generation uint64 // of the routes when they were last tried
+	via        [parkedMax]packet.Addr // the neighbour
+	generation uint64                 // of the routes when they were last tried
 }
 
 // park keeps the frame of a packet for later, or drops it where there is no room.
-func (w *Worker) park(b *burst, i int) fate {
+func (w *Worker) park(b *burst, i int, via *packet.Addr) fate {
 	q := &w.parked
-	if q.n == parkedMax {
+	if q.n == parkedMax || q.waiting(via) >= parkedEach {
 		return dropped(drop.NeighborUnresolved)
 	}
-	q.in[q.n], q.desc[q.n], q.since[q.n] = b.in, b.desc[i], w.now
+	q.in[q.n], q.desc[q.n], q.since[q.n], q.via[q.n] = b.in, b.desc[i], w.now, *via
 	if b.parkedSince != 0 {
 		q.since[q.n] = b.parkedSince
 	}
 	q.n++
 	return passed
+}
+
+// waiting counts the packets that wait for a neighbour.
+func (q *parking) waiting(via *packet.Addr) (n int) {
+	for k := range q.n {
+		if q.via[k] == *via {
+			n++
+		}
+	}
+	return n
 }
 
 // retryParked takes parked packets through the path again when the routes have changed,
@@ -53,16 +69,26 @@ func (w *Worker) retryParked() {
 	in, since := q.in, q.since
 	q.n = 0
 	for k, d := range old {
-		if w.now-since[k] >= parkedNanos {
-			in[k].ReceiveDrops.Add(drop.NeighborUnresolved, 1)
-			w.umem.Free(old[k : k+1])
-			continue
-		}
 		b := &w.burst
 		b.in, b.n, b.desc[0], b.parkedSince = in[k], 1, d, since[k]
-		w.forward(b)
+		if w.now-since[k] >= parkedNanos {
+			w.giveUp(b)
+		} else {
+			w.forward(b)
+		}
 		b.parkedSince = 0
 	}
+}
+
+// giveUp drops a packet that has waited too long, alone in its burst, and tells its sender
+// that the neighbour does not answer (L2).
+func (w *Worker) giveUp(b *burst) {
+	w.decode(b) // it was decoded when it came in: nothing has changed since
+	if b.fate[0].why == drop.Pass {
+		w.refuseUnreachable(b, 0, packet.UnreachableHost)
+		b.fate[0] = dropped(drop.NeighborUnresolved)
+	}
+	w.bury(b)
 }
 
 // dropParked frees everything parked: this node has fallen silent.

@@ -81,6 +81,9 @@ func addressed(frame []byte, p *packet.Parsed, mac packet.MAC) drop.Reason {
 func (w *Worker) judge(b *burst, i int) fate {
 	p := &b.parsed[i]
 	if p.Kind != packet.KindIP {
+		if p.IsICMPError() {
+			return dropped(drop.ICMPErrorType) // a redirect: nobody tells us our way (L5)
+		}
 		return w.toKernel(b.in, b.frame[i])
 	}
 	if b.hit[i].Found && p.TTL <= 1 {
@@ -95,6 +98,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 	case conntrack.OutcomeMiss:
 		if r.Change == conntrack.ChangeEnded {
 			w.bereave(&r.State, r.Why) // it gave way to a new connection
+		}
+		if p.IsICMPError() {
+			return w.judgeError(b, i) // it belongs to the connection of what it quotes
 		}
 		// 4. Admit: the first packet of a connection, or a packet for the node itself.
 		if b.admitted++; b.admitted > b.admissions && b.admissions > 0 {
@@ -154,11 +160,11 @@ func (w *Worker) noHop(b *burst, i int, hop *fib.Hop, dst packet.Addr) fate {
 	switch hop.Kind {
 	case fib.Unresolved:
 		w.config.Resolver.Resolve(hop.Port, hop.Via)
-		return w.park(b, i)
+		return w.park(b, i, &hop.Via)
 	case fib.Local:
 		return dropped(drop.SameTuple) // translated to one of our own addresses
 	}
-	return w.refuseUnreachable(b, i, packet.UnreachableRoute)
+	return w.refuseRoute(b, i, hop.Kind)
 }
 
 // bury frees the frames of dropped packets and counts why they died.

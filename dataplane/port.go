@@ -17,7 +17,8 @@ type Port struct {
 	MAC       packet.MAC    // shared: it goes with the role
 	MTU       int           // bytes of an IP packet
 	Addresses []packet.Addr // shared addresses, also the source of our own errors
-	Modes     []xsk.Mode    // what sockets may try, see xsk.Config; nil: all
+	Antispoof Antispoof
+	Modes     []xsk.Mode // what sockets may try, see xsk.Config; nil: all
 	Program   SocketMap
 	Kernel    KernelFace
 }

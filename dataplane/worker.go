@@ -73,7 +73,8 @@ type Worker struct {
 	snapshot     *Snapshot
 	burst        burst
 	result       conntrack.Result
-	recorder     Recorder // says what happens to connections, where somebody watches
+	quotation    quotation // of the ICMP error at hand
+	recorder     Recorder  // says what happens to connections, where somebody watches
 	parked       parking
 	own          packet.Parsed // of a frame made by the kernel
 	parkedBefore [parkedMax]xsk.Desc

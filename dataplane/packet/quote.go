@@ -184,10 +184,18 @@ func (q *Quote) decodeTransport(h []byte) bool {
 	return true
 }
 
+// Source returns the address that an error comes from for the sender of the quoted packet,
+// which had the tuple sent. Where that host knows the far end by another address than it
+// has, this is the one, whoever on the way behind it made the error (H3, H4).
+func (q *Quote) Source(p *Parsed, sent *Tuple) Addr {
+	if sent.Dst != q.Tuple.Dst {
+		return sent.Dst
+	}
+	return p.Tuple.Src
+}
+
 // Restore rewrites the error in frame, whose quote is q, for whoever sent the quoted packet
-// with tuple sent: the quote gets that tuple back, and the error goes to its source. Where
-// the sender knows the far end by another address than it has, it also comes from that
-// one, whoever on the way behind it made the error (H3, H4).
+// with tuple sent: the quote gets that tuple back, and the error goes to its source.
 //
 // Checksums in the quote are adjusted as far as they are quoted, and one that was wrong
 // stays wrong; the error's own is computed anew over its whole length (H2).
@@ -199,10 +207,7 @@ func (q *Quote) Restore(frame []byte, p *Parsed, sent *Tuple) {
 	inner.applyQuoted(frame, q)
 
 	from, to := p.Tuple, p.Tuple
-	to.Dst = sent.Src
-	if sent.Dst != q.Tuple.Dst {
-		to.Src = sent.Dst
-	}
+	to.Src, to.Dst = q.Source(p, sent), sent.Src
 	if p.Version == 4 {
 		h := frame[p.L3:][:ipv4Len]
 		copy(h[ipv4SrcAt:ipv4DstAt], to.Src[12:])

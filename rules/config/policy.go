@@ -36,6 +36,7 @@ type Port struct {
 	Name      Value[string]
 	Addresses []Value[netip.Prefix] // the port's own addresses, each with its network's length
 	MAC       Value[MAC]            // not Written: to be made from the cluster's key
+	Antispoof Value[Antispoof]
 }
 
 // Group is a set of ports that fail over together.
@@ -110,6 +111,7 @@ func (b *builder) policy() (*Policy, Errors) {
 		port := Port{Name: name}
 		many(t, "addresses", portAddress, &port.Addresses)
 		one(t, "mac", mac, &port.MAC)
+		one(t, "antispoof", choice("a way of antispoof", AntispoofStrict, AntispoofLoose, AntispoofOff), &port.Antispoof)
 		t.close("")
 		p.Ports = append(p.Ports, port)
 	})

@@ -97,12 +97,19 @@ func (pl *plan) addPorts(n *config.Node, p *config.Policy) {
 			one.prefixes = append(one.prefixes, a.V)
 		}
 		one.Addresses = addressesOf(one.prefixes)
-		one.MAC = packet.MAC(c.MAC.V)
+		one.MAC, one.Antispoof = packet.MAC(c.MAC.V), antispoof[c.Antispoof.V]
 		if !c.MAC.Written() {
 			one.MAC = pl.madeMAC(c.Name.V)
 		}
 		pl.ports = append(pl.ports, one)
 	}
+}
+
+// antispoof is the data plane's word for the policy's.
+var antispoof = map[config.Antispoof]dataplane.Antispoof{
+	config.AntispoofStrict: dataplane.AntispoofStrict,
+	config.AntispoofLoose:  dataplane.AntispoofLoose,
+	config.AntispoofOff:    dataplane.AntispoofOff,
 }
 
 // madeMAC makes a port's shared MAC from the cluster's key, so that all nodes make the
