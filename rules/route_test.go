@@ -2,6 +2,8 @@ package rules
 
 import (
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 
 	"holdfast/dataplane/gateway"
@@ -88,5 +90,35 @@ func TestRoutesMatch(t *testing.T) {
 	var none *Routes
 	if none.Match(&packet.Tuple{}, lan) != nil {
 		t.Error("nil matches")
+	}
+}
+
+// TestMultiWANDocument: what docs/multi-wan.md tells people to write is a policy.
+func TestMultiWANDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/multi-wan.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```toml\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	p, err := config.ParsePolicy("multi-wan.md", []byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := Gateways(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CompileRoutes(p, set); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Compile(p); err != nil {
+		t.Error(err)
+	}
+	if len(p.Routes) != 2 || len(set.All()) != 3 {
+		t.Errorf("%d routes, %d gateways", len(p.Routes), len(set.All()))
 	}
 }
