@@ -41,14 +41,18 @@ func TestTranslations(t *testing.T) {
 			{Kind: nat.Masquerade, Out: []packet.PortID{lan}, From: prefixes("0.0.0.0/0", "::/0"), To: prefixes("2001:db8::/32")},
 		}},
 		{"options", "kind = 'snat'\nin = 'lan'\nout = 'wan'\nfrom = '!10.0.0.66'\nproto = ['tcp', 'udp']\nfrom_port = 5060\nto_port = '$web'\n" +
-			"target = ['203.0.113.5', '203.0.113.8-203.0.113.11']\ntarget_port = '1024-65535'\npick = 'random'\nmapping = 'address-and-port-dependent'\n" +
-			"pooling = 'arbitrary'\nhairpin = true\nports_per_source = 2000\nhold_down = '120s'", []nat.Translation{{
+			"target = ['203.0.113.5', '203.0.113.8-203.0.113.11']\ntarget_port = '1024-65535'\npick = 'weighted'\n" +
+			"filtering = 'address-dependent'\nhairpin = true\nports_per_source = 2000\nhold_down = '120s'", []nat.Translation{{
 			Kind: nat.Source, In: []packet.PortID{lan}, Out: []packet.PortID{wan},
 			From: prefixes("0.0.0.0/0"), NotFrom: prefixes("10.0.0.66/32"), Protos: []packet.Proto{packet.TCP, packet.UDP},
 			FromPorts: []nat.PortSpan{{First: 5060, Last: 5060}}, ToPorts: []nat.PortSpan{{First: 80, Last: 80}, {First: 8000, Last: 8080}},
 			Targets:     []nat.Target{target("203.0.113.5", "203.0.113.5", 0), target("203.0.113.8", "203.0.113.11", 0)},
-			TargetPorts: nat.PortSpan{First: 1024, Last: 65535}, Pick: nat.Random, Mapping: nat.AddressAndPortDependent, Pooling: nat.Arbitrary,
+			TargetPorts: nat.PortSpan{First: 1024, Last: 65535}, Pick: nat.Weighted, Filtering: nat.FilterAddress,
 			Hairpin: nat.HairpinOn, PortsPerSource: 2000, HoldDown: 120e9,
+		}}},
+		{"no affinity", "kind = 'snat'\nout = 'wan'\nfrom = '10.0.0.0/24'\ntarget = '203.0.113.5'\npick = 'round-robin'\nmapping = 'address-and-port-dependent'\npooling = 'arbitrary'", []nat.Translation{{
+			Kind: nat.Source, Out: []packet.PortID{wan}, From: prefixes("10.0.0.0/24"), Targets: []nat.Target{target("203.0.113.5", "203.0.113.5", 0)},
+			Pick: nat.RoundRobin, Mapping: nat.AddressAndPortDependent, Pooling: nat.Arbitrary,
 		}}},
 		{"self is every address of the node", "kind = 'dnat'\nto = 'self'\nproto = 'tcp'\nto_port = '8000-8009'\ntarget = { address = '10.0.0.9', weight = 3 }\n" +
 			"target_port = '9000-9009'\npick = 'weighted'", []nat.Translation{{

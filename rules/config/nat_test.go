@@ -36,9 +36,9 @@ to_port = "$web"
 target = ["203.0.113.5", "203.0.113.8-203.0.113.11", { address = "2001:db8::/120", weight = 3 }]
 target_port = "1024-65535"
 pick = "weighted"
-mapping = "address-and-port-dependent"
-filtering = "address-and-port-dependent"
-pooling = "arbitrary"
+mapping = "endpoint-independent"
+filtering = "address-dependent"
+pooling = "paired"
 hairpin = true
 ports_per_source = 2000
 hold_down = "120s"
@@ -55,7 +55,7 @@ hold_down = "120s"
 		n.FromPorts[0].V.First != 1024 || len(n.ToPorts) != 2 || n.TargetPort.V.Last != 65535 {
 		t.Errorf("conditions are %+v", n)
 	}
-	if n.Pick.V != PickWeighted || n.Mapping.V != MappingAddressAndPort || n.Filtering.V != FilteringAddressAndPort || n.Pooling.V != PoolingArbitrary ||
+	if n.Pick.V != PickWeighted || !n.Mapping.Written() || n.Filtering.V != FilteringAddress || !n.Pooling.Written() ||
 		!n.Hairpin.V || n.PortsPerSource.V != 2000 || n.HoldDown.V != 2*time.Minute {
 		t.Errorf("options are %+v", n)
 	}
@@ -75,6 +75,8 @@ func TestNATKinds(t *testing.T) {
 		"one for many": "kind = \"dnat\"\nto = \"203.0.113.2\"\nproto = \"tcp\"\nto_port = \"$web\"\ntarget = \"10.0.0.9\"\ntarget_port = 8080",
 		"shifted":      "kind = \"dnat\"\nto = \"203.0.113.2\"\nproto = \"tcp\"\nto_port = \"8000-8009\"\ntarget = \"10.0.0.9\"\ntarget_port = \"9000-9009\"",
 		"pool":         "kind = \"dnat\"\nto = \"203.0.113.2\"\ntarget = [\"10.0.0.9\", { address = \"10.0.0.10\", weight = 3 }]\npick = \"weighted\"",
+		"hairpin":      "kind = \"dnat\"\nin = \"wan\"\nto = \"203.0.113.2\"\ntarget = \"10.0.0.9\"\nhairpin = true",
+		"in turn":      "kind = \"snat\"\nout = \"wan\"\nfrom = \"any\"\ntarget = \"203.0.113.5\"\npick = \"round-robin\"\npooling = \"arbitrary\"\nmapping = \"address-and-port-dependent\"",
 		"redirect":     "in = \"lan\"\nproto = \"udp\"\nto_port = 53",
 		"static":       "out = \"wan\"\nfrom = \"10.1.0.0/24\"\ntarget = \"198.51.100.0/24\"",
 		"one host":     "kind = \"static\"\nout = \"wan\"\nfrom = \"10.0.0.8\"\ntarget = \"203.0.113.4\"\nhairpin = true",

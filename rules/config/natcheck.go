@@ -8,7 +8,7 @@ import (
 // check finds what is wrong with a translation whose values are right one by one.
 func (n *NAT) check(d *decoder) {
 	ports := slices.Concat(n.FromPorts, n.ToPorts)
-	if n.TargetPort.Written() {
+	if n.TargetPort.Written() && slices.Contains(ofDestination, n.Kind.V) {
 		ports = append(ports, n.TargetPort)
 	}
 	wantPorts(d, "the "+n.Kind.V.String(), n.Protos, ports, "write two [[nat]], one without ports")
@@ -32,6 +32,9 @@ func (n *NAT) check(d *decoder) {
 	case DestinationNAT:
 		n.checkPool(d, "to", n.To)
 		n.checkWeights(d)
+		if n.Hairpin.V && len(n.In) == 0 {
+			d.refuse(n.Hairpin.Pos, "hairpin of a dnat that does not say where the outside is", `add in = "wan"`)
+		}
 	}
 }
 
@@ -89,14 +92,33 @@ func (n *NAT) checkTargetPort(d *decoder) {
 
 // checkSource: options of a source translation that contradict each other.
 func (n *NAT) checkSource(d *decoder) {
-	shared := n.Mapping.V == MappingAddressAndPort
-	if shared && n.Filtering.V != FilteringAddressAndPort {
-		d.refuse(n.Filtering.Pos, fmt.Sprintf("filtering %s with mapping %s: a port that several endpoints share belongs to none of them", n.Filtering.V, n.Mapping.V),
-			`use mapping = "endpoint-independent", or filtering = "address-and-port-dependent"`)
+	if n.Mapping.V == MappingAddressAndPort {
+		for _, o := range []struct {
+			key string
+			at  Position
+			on  bool
+		}{
+			{"filtering", n.Filtering.Pos, n.Filtering.V != FilteringAddressAndPort},
+			{"hairpin", n.Hairpin.Pos, n.Hairpin.V},
+			{"ports_per_source", n.PortsPerSource.Pos, n.PortsPerSource.V != 0},
+			{"hold_down", n.HoldDown.Pos, n.HoldDown.V != 0},
+		} {
+			if o.on {
+				d.refuse(o.at, fmt.Sprintf("%s with mapping %s: a port that several endpoints share belongs to none of them", o.key, n.Mapping.V),
+					`use mapping = "endpoint-independent", or take `+o.key+" out")
+			}
+		}
 	}
-	if loose := n.Pick.V == PickRoundRobin || n.Pick.V == PickRandom; loose && (!shared || n.Pooling.V == PoolingPaired) {
-		d.refuse(n.Pick.Pos, fmt.Sprintf("pick %s for sources whose external address is fixed by pooling or mapping", n.Pick.V),
-			`add pooling = "arbitrary" and mapping = "address-and-port-dependent", or use hash, sticky or weighted`)
+	switch n.Pick.V {
+	case PickRoundRobin, PickRandom:
+		if n.Mapping.V != MappingAddressAndPort || n.Pooling.V == PoolingPaired {
+			d.refuse(n.Pick.Pos, fmt.Sprintf("pick %s for sources whose external address is fixed by pooling or mapping", n.Pick.V),
+				`add pooling = "arbitrary" and mapping = "address-and-port-dependent", or use hash, sticky or weighted`)
+		}
+	case PickSticky, PickWeighted:
+		if n.Pooling.V == PoolingArbitrary {
+			d.refuse(n.Pooling.Pos, fmt.Sprintf("pooling arbitrary with pick %s, which pairs a source with its address", n.Pick.V), "remove one of the two")
+		}
 	}
 }
 

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strconv"
 
@@ -18,7 +20,19 @@ type Target struct {
 	Weight      uint32     // of each of them, for pick = "weighted"; 0: none is written, which counts as 1
 }
 
-const targetWeightMax = 1000
+// Bounds of a target.
+const (
+	targetWeightMax = 1000
+	targetBitsMax   = 32 // it is at most 2^32 addresses, so that sums of weights fit a word
+)
+
+// wider reports whether first to last are more than 2^targetBitsMax addresses.
+func wider(first, last netip.Addr) bool {
+	a, b := first.As16(), last.As16()
+	low, borrow := bits.Sub64(binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(a[8:]), 0)
+	high, _ := bits.Sub64(binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(a[:8]), borrow)
+	return high != 0 || low>>targetBitsMax != 0
+}
 
 // String returns the target's addresses as one writes them.
 func (t Target) String() string { return rangeText(t.First, t.Last) }
@@ -40,7 +54,11 @@ func targetBounds(n *node) (first, last netip.Addr, bad *fault) {
 	if bad = wants(n, unstable.String, "an address, prefix or range", example); bad != nil {
 		return first, last, bad
 	}
-	if first, last, bad = bounds(n.text, n); bad != nil {
+	first, last, bad = bounds(n.text, n)
+	if bad == nil && wider(first, last) {
+		bad = &fault{what: fmt.Sprintf("%s has more than 2^%d addresses", n.literal(), targetBitsMax), mend: "write a smaller pool"}
+	}
+	if bad != nil {
 		if n.text == "any" || n.text == "self" || n.text != "" && (n.text[0] == '!' || n.text[0] == '<') {
 			bad.mend = "write one such as " + example
 		}
