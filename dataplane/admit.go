@@ -18,9 +18,15 @@ const proposalsMax = 8
 // tracking the packet in it gave, and the path goes on.
 func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	p := &b.parsed[i]
-	hop := w.route(&p.Tuple, b.in.ID)
+	// Destination translation before routes and rules: they judge where it really goes (I15).
+	w.turned = w.snapshot.NAT.Destination(&p.Tuple, b.in.ID)
+	turn := &w.turned
+	if turn.Outcome == nat.NoTarget || turn.Outcome == nat.Untranslatable {
+		return w.refuseTranslation(b, i, turn.Outcome), false
+	}
+	hop := w.route(&turn.Tuple, b.in.ID)
 	if hop.Kind == fib.Local {
-		return w.toSelf(b, i), false
+		return w.toSelfTurned(b, i, turn), false
 	}
 	why := forwardable(p, &hop)
 	if why != drop.Pass && why != drop.NoRoute {
@@ -40,7 +46,10 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	if mayOpen != drop.Pass && !(w.snapshot.Rules.PicksUp() && conntrack.MayPickUp(p)) {
 		return dropped(mayOpen), false
 	}
-	verdict := w.snapshot.Rules.Match(&p.Tuple, b.in.ID, hop.Port)
+	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, hop.Port)
+	if turn.Outcome == nat.Opened && verdict.Action == rules.Block && int(verdict.Rule) == w.snapshot.Rules.Len() {
+		verdict.Action = rules.Pass // no rule speaks of it, and its mapping lets it in (I6)
+	}
 	if mayOpen != drop.Pass && !(verdict.Action == rules.Pass && verdict.PickUp) {
 		return dropped(mayOpen), false // in mid-stream, and its rule does not pick up
 	}
@@ -73,9 +82,9 @@ func forwardable(p *packet.Parsed, hop *fib.Hop) drop.Reason {
 	return drop.Pass
 }
 
-// begin enters a new connection into the table: a translation is proposed, the table
-// proves its reply tuple free, and a clash means release and propose the next. A full
-// table gives up a connection that is worth less.
+// begin enters a new connection, w.turned, into the table: a translation of its source is
+// proposed, the table proves the reply tuple free, and a clash means release and propose
+// the next. A full table gives up a connection that is worth less.
 func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) (f fate, admitted bool) {
 	p := &b.parsed[i]
 	r := &w.result
@@ -91,11 +100,11 @@ func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) (f
 	var clashed nat.Binding
 	defer func() { w.snapshot.Ports.Release(clashed) }()
 	for attempt := range proposalsMax {
-		reply, binding, outcome := w.snapshot.NAT.Propose(p.Tuple, hop.Port, attempt)
+		reply, binding, outcome := w.snapshot.NAT.Source(&w.turned, hop.Port, attempt)
 		w.snapshot.Ports.Release(clashed)
 		clashed = binding
-		if outcome == nat.Exhausted {
-			return dropped(drop.NATExhausted), false
+		if outcome != nat.Untranslated && outcome != nat.Translated {
+			return w.refuseTranslation(b, i, outcome), false
 		}
 		proposal.Reply = reply
 		switch w.insert(&proposal, p) {

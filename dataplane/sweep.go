@@ -32,6 +32,7 @@ func (w *Worker) sweep() {
 		return
 	}
 	w.sweptAt = w.now
+	w.snapshot.Ports.Tick(w.now)
 	for left := min(due, sweepTurn); left > 0; left -= sweepStep {
 		next, n := w.snapshot.Table.Sweep(w.sweepAt, sweepStep, w.now, grace, w.ended[:])
 		for k := range n {

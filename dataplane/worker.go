@@ -16,6 +16,7 @@ import (
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
+	"holdfast/nat"
 	"holdfast/sync/journal"
 )
 
@@ -73,6 +74,7 @@ type Worker struct {
 	snapshot     *Snapshot
 	burst        burst
 	result       conntrack.Result
+	turned       nat.Turn  // of the first packet that is being admitted
 	quotation    quotation // of the ICMP error at hand
 	recorder     Recorder  // says what happens to connections, where somebody watches
 	parked       parking

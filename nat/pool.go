@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -17,98 +18,86 @@ const maxExternals = 1024
 // ErrTooManyExternals is returned for an address beyond the bound of 1,024.
 var ErrTooManyExternals = errors.New("more than 1024 external addresses")
 
-// kind is a space of port numbers. ICMP and ICMPv6 are one, because an address has
-// either.
-type kind uint8
-
-const (
-	noPorts kind = iota
-	tcpPorts
-	udpPorts
-	udpLitePorts
-	sctpPorts
-	dccpPorts
-	identifiers
-	kinds
-)
-
-func kindOf(p packet.Proto) kind {
-	switch p {
-	case packet.TCP:
-		return tcpPorts
-	case packet.UDP:
-		return udpPorts
-	case packet.UDPLite:
-		return udpLitePorts
-	case packet.SCTP:
-		return sctpPorts
-	case packet.DCCP:
-		return dccpPorts
-	case packet.ICMP, packet.ICMPv6:
-		return identifiers
-	}
-	return noPorts
-}
-
-// proto is the inverse of kindOf for an address of one family.
-func (k kind) proto(a *packet.Addr) packet.Proto {
-	switch k {
-	case tcpPorts:
-		return packet.TCP
-	case udpPorts:
-		return packet.UDP
-	case udpLitePorts:
-		return packet.UDPLite
-	case sctpPorts:
-		return packet.SCTP
-	case dccpPorts:
-		return packet.DCCP
-	}
-	if a.Is4() {
-		return packet.ICMP
-	}
-	return packet.ICMPv6
-}
-
-// Binding is one connection's share of a port of a pool. The zero value is none.
-type Binding struct {
-	external uint32 // position in the pool, which only grows
-	kind     kind   // noPorts: no binding
-	port     uint16
-}
-
-// Held reports whether b is a share of a port.
-func (b Binding) Held() bool { return b.kind != noPorts }
-
-// Port returns the external port or identifier; 0 for the zero Binding.
-func (b Binding) Port() uint16 { return b.port }
-
 // external is an address of the pool.
 type external struct {
 	addr     packet.Addr
 	position uint32
 	secret   secret
-	maps     [kinds]struct {
-		once sync.Once
-		m    atomic.Pointer[PortMap] // nil until first used
-	}
+	terms    atomic.Pointer[terms] // never nil
+	mu       sync.Mutex            // of those who make a map or change the terms
+	maps     [spaces]atomic.Pointer[PortMap]
+}
+
+// terms are what the policy in force says of an external address. Immutable.
+type terms struct {
+	mapping   Mapping
+	filtering Filtering
+	opens     bool  // connections to its ports may be opened from elsewhere: by filtering or hairpin
+	limited   bool  // some translation limits the ports of an inside address
+	hold      int64 // ns
+	blocks    blockSet
+	services  []service // ports of the node itself, or forwarded: never given (I14)
+}
+
+// service is ports that are closed to translations.
+type service struct {
+	space space
+	ports PortSpan
 }
 
 // portMap returns the account of one protocol, which is made at its first use.
-func (x *external) portMap(k kind) *PortMap {
-	slot := &x.maps[k]
-	if m := slot.m.Load(); m != nil {
+func (x *external) portMap(k space) *PortMap {
+	if m := x.maps[k].Load(); m != nil {
 		return m
 	}
-	slot.once.Do(func() { slot.m.Store(newPortMap(x.secret, k)) })
-	return slot.m.Load()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if m := x.maps[k].Load(); m != nil {
+		return m
+	}
+	m := newPortMap(x.secret, k)
+	x.terms.Load().govern(m, k)
+	x.maps[k].Store(m)
+	return m
+}
+
+// change puts other terms in force. Connections keep what they have.
+func (x *external) change(t *terms) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.terms.Store(t)
+	for k := tcpPorts; k < spaces; k++ {
+		if m := x.maps[k].Load(); m != nil {
+			t.govern(m, k)
+		}
+	}
+}
+
+// govern applies the terms to the account of one protocol.
+func (t *terms) govern(m *PortMap, k space) {
+	var closed portSet
+	for _, s := range t.services {
+		for p := int(s.ports.First); s.space == k && p <= int(s.ports.Last); p++ {
+			closed.add(uint16(p))
+		}
+	}
+	t.blocks.addForeign(&closed)
+	m.setClosed(&closed)
+	m.setHold(t.hold)
+	if t.limited {
+		m.countSources()
+	}
+	if t.filtering == FilterAddress {
+		m.keepAcquaintances()
+	}
 }
 
 // Pool is all external addresses that have ever been used since the start. Make one
 // with NewPool; it is safe for concurrent use.
 type Pool struct {
 	secret  secret
-	mu      sync.Mutex // one writer at a time
+	ticked  atomic.Int64 // ns: when Tick last did something
+	mu      sync.Mutex   // one writer at a time
 	current atomic.Pointer[externals]
 }
 
@@ -116,6 +105,7 @@ type Pool struct {
 type externals struct {
 	all    []*external
 	byAddr map[packet.Addr]*external
+	static []netip.Prefix // outside prefixes of one-to-one translations: they have no account
 }
 
 // NewPool returns an empty pool.
@@ -127,9 +117,17 @@ func newPool(s secret) *Pool {
 	return p
 }
 
+// find returns an address of the pool, or nil.
+func (p *Pool) find(addr *packet.Addr) *external {
+	if p == nil {
+		return nil
+	}
+	return p.current.Load().byAddr[*addr]
+}
+
 // external finds an address or adds it.
 func (p *Pool) external(addr packet.Addr) (*external, error) {
-	if x := p.current.Load().byAddr[addr]; x != nil {
+	if x := p.find(&addr); x != nil {
 		return x, nil
 	}
 	p.mu.Lock()
@@ -143,69 +141,53 @@ func (p *Pool) external(addr packet.Addr) (*external, error) {
 	}
 	x := &external{addr: addr, position: uint32(len(old.all)), secret: p.secret}
 	x.secret.seed ^= fold(uint64(x.position)+1, p.secret.key[0])
-	next := &externals{all: append(old.all[:len(old.all):len(old.all)], x), byAddr: maps.Clone(old.byAddr)}
+	x.terms.Store(&terms{blocks: allBlocks})
+	next := &externals{all: append(old.all[:len(old.all):len(old.all)], x), byAddr: maps.Clone(old.byAddr), static: old.static}
 	next.byAddr[addr] = x
 	p.current.Store(next)
 	return x, nil
 }
 
-// translated returns the two ends of a source translation: the inside endpoint and the
-// external one, of a kind. ok is false where the source is not translated or the
-// protocol has no ports.
-//
-//	original: Src:SrcPort > Dst:DstPort     inside = Src:SrcPort
-//	reply:    ...         > Dst:DstPort     outside = Dst:DstPort; ICMP: Dst with SrcPort, the identifier
-func translated(original, reply *packet.Tuple) (inside, outside Endpoint, k kind, ok bool) {
-	k = kindOf(original.Proto)
-	inside = Endpoint{original.Src, original.SrcPort}
-	outside = Endpoint{reply.Dst, reply.DstPort}
-	if k == identifiers {
-		outside.Port = reply.SrcPort
+// govern puts the terms of a policy in force for its addresses, and none for the others.
+func (p *Pool) govern(all map[*external]*terms, static []netip.Prefix) {
+	p.mu.Lock()
+	next := *p.current.Load()
+	next.static = static
+	p.current.Store(&next)
+	p.mu.Unlock()
+	for _, x := range next.all {
+		t := all[x]
+		if t == nil {
+			t = &terms{blocks: allBlocks}
+		}
+		x.change(t)
 	}
-	return inside, outside, k, k != noPorts && inside != outside
 }
 
-// Take holds what a connection made elsewhere needs: the share of its external port.
-// It returns the zero Binding and true where the connection needs none, and false where
-// the port belongs to another endpoint (the connection must not be entered) or the
-// address is one too many.
-func (p *Pool) Take(original, reply packet.Tuple) (Binding, bool) {
-	inside, outside, k, ok := translated(&original, &reply)
-	if !ok {
-		return Binding{}, true
+// isStatic reports whether an address belongs to a one-to-one translation.
+func (e *externals) isStatic(a *packet.Addr) bool {
+	for _, p := range e.static {
+		if p.Contains(a.Netip()) {
+			return true
+		}
 	}
-	x, err := p.external(outside.Addr)
-	if err != nil || !x.portMap(k).Take(inside, outside.Port) {
-		return Binding{}, false
-	}
-	return Binding{x.position, k, outside.Port}, true
+	return false
 }
 
-// BindingOf tells from a connection's tuples what Propose or Take held for it; the zero
-// Binding where that is nothing. It changes nothing.
-func (p *Pool) BindingOf(original, reply packet.Tuple) Binding {
-	inside, outside, k, ok := translated(&original, &reply)
-	if !ok {
-		return Binding{}
+// Tick lets go of ports that were held down long enough. now is CLOCK_BOOTTIME in ns; it
+// does something once a second at most, so any worker may call it at any time.
+func (p *Pool) Tick(now int64) {
+	last := p.ticked.Load()
+	if now-last < tickPeriod || !p.ticked.CompareAndSwap(last, now) {
+		return
 	}
-	x := p.current.Load().byAddr[outside.Addr]
-	if x == nil {
-		return Binding{}
+	for _, x := range p.current.Load().all {
+		for k := tcpPorts; k < spaces; k++ {
+			if m := x.maps[k].Load(); m != nil {
+				m.tick(now)
+			}
+		}
 	}
-	if holder, connections := x.portMap(k).Holder(outside.Port); connections == 0 || holder != inside {
-		return Binding{}
-	}
-	return Binding{x.position, k, outside.Port}
-}
-
-// Release gives a share back; the last one frees the port. It does nothing for the zero
-// Binding, and reports false where nobody had the port, which is a defect of the caller.
-func (p *Pool) Release(b Binding) bool {
-	if !b.Held() {
-		return true
-	}
-	all := p.current.Load().all
-	return int(b.external) < len(all) && b.kind < kinds && all[b.external].portMap(b.kind).Release(b.port)
 }
 
 // Usage is how full one account is.
@@ -219,8 +201,8 @@ type Usage struct {
 func (p *Pool) Usage() []Usage {
 	var all []Usage
 	for _, x := range p.current.Load().all {
-		for k := tcpPorts; k < kinds; k++ {
-			if m := x.maps[k].m.Load(); m != nil {
+		for k := tcpPorts; k < spaces; k++ {
+			if m := x.maps[k].Load(); m != nil {
 				all = append(all, Usage{x.addr, k.proto(&x.addr), m.Used()})
 			}
 		}

@@ -1,7 +1,6 @@
 package nat
 
 import (
-	"math/bits"
 	"net/netip"
 	"sync"
 
@@ -39,10 +38,20 @@ var (
 	identifierClasses = []class{{1, 65535}} // of ICMP queries
 )
 
-// owner says who has a port.
+// owner says who has a port. A port of a map that maps by both ends belongs to nobody in
+// particular: its endpoint is zero (AddressAndPortDependent).
 type owner struct {
-	endpoint Endpoint // valid while refs > 0
+	endpoint Endpoint // valid while refs > 0 or the port is held down
 	refs     uint32   // connections that use the port
+}
+
+// want is what a connection asks of a map.
+type want struct {
+	Endpoint
+	freshness Freshness
+	mapping   Mapping
+	span      PortSpan // the ports that it may have; zero: by class
+	limit     uint32   // how many its address may have; 0: no limit
 }
 
 // indexSize is twice the number of ports, so that chains in the index stay short.
@@ -55,24 +64,30 @@ const indexSize = 1 << 17
 // empty, the home slot of a port is the hash of its owner, and removal moves later
 // entries back instead of leaving marks. An endpoint may own several ports.
 //
-//	for every port p: refs(p) > 0 <=> used has p <=> p is in index, once
-//	free[c][q] = ports of class c and parity q that are not in used
+//	for every port p: owned(p) = refs(p) > 0 or held down <=> p is in index, once,
+//	                  unless its endpoint is zero
+//	taken has p <=> owned(p) or p is closed: a service's, or in another node's block
+//	free[c][q] = ports of class c and parity q that are not in taken
 type PortMap struct {
 	secret  secret
 	classes []class
 	byPair  bool // parity is kept (I3)
 
-	mu     sync.Mutex // guards what follows
-	owners []owner    // by port
-	index  []uint16
-	used   portSet
-	count  int
-	free   [3][2]int
-	random uint64 // state of the generator that draws where to look
+	mu      sync.Mutex // guards what follows
+	owners  []owner    // by port
+	index   []uint16
+	taken   portSet
+	closed  portSet // taken whoever asks, but for connections that have it already
+	count   int     // owned ports
+	free    [3][2]int
+	random  uint64      // state of the generator that draws where to look
+	sources subscribers // ports by inside address
+	hold    holdDown
+	peers   acquaintances
 }
 
 // newPortMap returns a map with all ports free.
-func newPortMap(s secret, k kind) *PortMap {
+func newPortMap(s secret, k space) *PortMap {
 	m := &PortMap{secret: s, classes: portClasses, byPair: true, owners: make([]owner, 1<<16), index: make([]uint16, indexSize), random: s.seed}
 	if k == identifiers {
 		m.classes, m.byPair = identifierClasses, false
@@ -85,31 +100,77 @@ func newPortMap(s secret, k kind) *PortMap {
 	return m
 }
 
-// Acquire gives e a port for one more connection, or refuses where its class is
-// exhausted.
-func (m *PortMap) Acquire(e Endpoint, f Freshness) (port uint16, ok bool) {
+// acquire gives an endpoint a port for one more connection, or refuses where its class is
+// exhausted or it has its share.
+func (m *PortMap) acquire(w *want) (port uint16, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if f == Shared {
-		if port, ok := m.portOfLocked(e); ok {
-			m.owners[port].refs++
+	if w.mapping == AddressAndPortDependent {
+		return m.acquireSharedLocked(w)
+	}
+	if w.freshness == Shared {
+		if port, ok := m.portOfLocked(w.Endpoint); ok {
+			m.useLocked(port)
 			return port, true
 		}
-		if e.Port != 0 && !m.used.has(e.Port) {
-			m.giveLocked(e, e.Port)
-			return e.Port, true
-		}
 	}
-	port, ok = m.pickLocked(e.Port)
+	if !m.sources.mayHave(&w.Addr, w.limit) {
+		return 0, false
+	}
+	if w.freshness == Shared && m.mayKeepLocked(w) {
+		m.giveLocked(w.Endpoint, w.Port)
+		return w.Port, true
+	}
+	port, ok = m.pickLocked(w)
 	if ok {
-		m.giveLocked(e, port)
+		m.giveLocked(w.Endpoint, port)
 	}
 	return port, ok
 }
 
-// Take gives e this very port for one more connection, or refuses where another
-// endpoint has it.
-func (m *PortMap) Take(e Endpoint, port uint16) bool {
+// mayKeepLocked reports whether an endpoint's own number is free, and one it may have.
+func (m *PortMap) mayKeepLocked(w *want) bool {
+	return w.Port != 0 && !m.taken.has(w.Port) && (w.span == PortSpan{} || w.span.holds(w.Port))
+}
+
+// acquireSharedLocked gives a port that connections of several endpoints may use at once,
+// to different remote ends: the table proves each. The number itself first, then a free
+// one, and where none is, by lot one that is shared already (bounded: 64 looks).
+func (m *PortMap) acquireSharedLocked(w *want) (port uint16, ok bool) {
+	if w.freshness == Shared && w.Port != 0 && (w.span == PortSpan{} || w.span.holds(w.Port)) {
+		if m.isSharedLocked(w.Port) {
+			m.useLocked(w.Port)
+			return w.Port, true
+		}
+	}
+	if w.freshness == Shared && m.mayKeepLocked(w) {
+		m.giveLocked(Endpoint{}, w.Port)
+		return w.Port, true
+	}
+	if port, ok = m.pickLocked(w); ok {
+		m.giveLocked(Endpoint{}, port)
+		return port, true
+	}
+	low, high := m.rangeOf(w)
+	for range 64 {
+		p := low + uint16(share64(m.drawLocked(), uint64(high-low)+1))
+		if m.isSharedLocked(p) {
+			m.useLocked(p)
+			return p, true
+		}
+	}
+	return 0, false
+}
+
+// isSharedLocked reports whether a port is used, and belongs to nobody.
+func (m *PortMap) isSharedLocked(port uint16) bool {
+	o := &m.owners[port]
+	return o.refs > 0 && o.endpoint == Endpoint{}
+}
+
+// take gives e this very port for one more connection, or refuses where another
+// endpoint has it. A closed port is given: the connection was there before.
+func (m *PortMap) take(e Endpoint, port uint16) bool {
 	if port == 0 {
 		return false
 	}
@@ -117,14 +178,48 @@ func (m *PortMap) Take(e Endpoint, port uint16) bool {
 	defer m.mu.Unlock()
 	o := &m.owners[port]
 	switch {
-	case o.refs == 0:
+	case o.endpoint == e && m.ownedLocked(port):
+		m.useLocked(port)
+	case o.refs == 0 && !m.hold.holds(port):
 		m.giveLocked(e, port)
-	case o.endpoint == e:
-		o.refs++
 	default:
 		return false
 	}
 	return true
+}
+
+// takeOver is take for a map whose ports several endpoints share: whoever had it alone
+// shares it from now on.
+func (m *PortMap) takeOver(port uint16) bool {
+	if port == 0 {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.ownedLocked(port) {
+		m.giveLocked(Endpoint{}, port)
+		return true
+	}
+	o := &m.owners[port]
+	if o.endpoint != (Endpoint{}) {
+		m.unindexLocked(port)
+		m.sources.leave(&o.endpoint.Addr)
+		o.endpoint = Endpoint{}
+	}
+	m.useLocked(port)
+	return true
+}
+
+// useLocked counts one more connection on a port that has an owner.
+func (m *PortMap) useLocked(port uint16) {
+	if m.owners[port].refs++; m.owners[port].refs == 1 {
+		m.hold.forget(port)
+	}
+}
+
+// ownedLocked reports whether a port has an owner, be it one that it only waits for.
+func (m *PortMap) ownedLocked(port uint16) bool {
+	return m.owners[port].refs > 0 || m.hold.holds(port)
 }
 
 // Release gives back one connection's share of a port. It reports false where nobody
@@ -136,17 +231,13 @@ func (m *PortMap) Release(port uint16) bool {
 	if o.refs == 0 {
 		return false
 	}
-	if o.refs--; o.refs == 0 {
-		m.unindexLocked(port)
-		m.used.remove(port)
-		m.adjustFreeLocked(port, 1)
-		m.count--
-		*o = owner{}
+	if o.refs--; o.refs == 0 && !m.hold.begin(port, o.endpoint) {
+		m.vacateLocked(port)
 	}
 	return true
 }
 
-// Holder returns whose port it is and for how many connections; 0 when it is free.
+// Holder returns whose port it is and for how many connections; 0 when it has none.
 func (m *PortMap) Holder(port uint16) (e Endpoint, connections uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -161,12 +252,15 @@ func (m *PortMap) Used() int {
 	return m.count
 }
 
-// giveLocked makes e the owner of a free port.
+// giveLocked makes e the owner of a port without one; the zero Endpoint is nobody.
 func (m *PortMap) giveLocked(e Endpoint, port uint16) {
 	m.owners[port] = owner{endpoint: e, refs: 1}
-	m.used.add(port)
-	m.adjustFreeLocked(port, -1)
+	m.takeLocked(port)
 	m.count++
+	if e == (Endpoint{}) {
+		return
+	}
+	m.sources.join(&e.Addr)
 	slot := m.home(e)
 	for m.index[slot] != 0 {
 		slot = (slot + 1) % indexSize
@@ -174,32 +268,98 @@ func (m *PortMap) giveLocked(e Endpoint, port uint16) {
 	m.index[slot] = port
 }
 
-// pickLocked draws a free port to stand for like.
-func (m *PortMap) pickLocked(like uint16) (uint16, bool) {
-	i := m.classOf(like)
-	c := m.classes[i]
-	span := uint64(c.high-c.low) + 1
-	start, _ := bits.Mul64(m.drawLocked(), span) // uniform below span, within 2^-48
-	from := c.low + uint16(start)
-	want := anyParity
-	switch {
-	case m.free[i][0]+m.free[i][1] == 0:
-		return 0, false
-	case m.byPair && m.free[i][like&1] > 0:
-		want = parityOf(like)
+// vacateLocked takes a port from its owner, who has no connection left on it.
+func (m *PortMap) vacateLocked(port uint16) {
+	o := &m.owners[port]
+	if o.endpoint != (Endpoint{}) {
+		m.unindexLocked(port)
+		m.sources.leave(&o.endpoint.Addr)
 	}
-	return m.used.nextAbsent(from, c.low, c.high, want)
+	*o = owner{}
+	m.count--
+	if !m.closed.has(port) {
+		m.openLocked(port)
+	}
+}
+
+// takeLocked and openLocked move a port in and out of taken.
+func (m *PortMap) takeLocked(port uint16) {
+	if !m.taken.has(port) {
+		m.taken.add(port)
+		m.adjustFreeLocked(port, -1)
+	}
+}
+
+func (m *PortMap) openLocked(port uint16) {
+	m.taken.remove(port)
+	m.adjustFreeLocked(port, 1)
+}
+
+// setClosed makes exactly the ports of a set closed: given to nobody from now on.
+func (m *PortMap) setClosed(set *portSet) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for p := 1; p < 1<<16; p++ {
+		port := uint16(p)
+		switch now := set.has(port); {
+		case now == m.closed.has(port):
+		case now:
+			m.takeLocked(port)
+		case !m.ownedLocked(port):
+			m.openLocked(port)
+		}
+	}
+	m.closed = *set
+}
+
+// rangeOf returns the ports that may be given for a want's number.
+func (m *PortMap) rangeOf(w *want) (low, high uint16) {
+	if w.span != (PortSpan{}) {
+		return w.span.First, w.span.Last
+	}
+	c := m.classes[m.classOf(w.Port)]
+	return c.low, c.high
+}
+
+// pickLocked draws a free port to stand for a want's.
+func (m *PortMap) pickLocked(w *want) (uint16, bool) {
+	low, high := m.rangeOf(w)
+	from := low + uint16(share64(m.drawLocked(), uint64(high-low)+1)) // even within 2^-48
+	if w.span != (PortSpan{}) {
+		if port, ok := m.taken.nextAbsent(from, low, high, parityOf(w.Port)); ok && m.byPair {
+			return port, true
+		}
+		return m.taken.nextAbsent(from, low, high, anyParity)
+	}
+	want, free := anyParity, &m.free[m.classOf(w.Port)]
+	switch {
+	case free[0]+free[1] == 0:
+		return 0, false
+	case m.byPair && free[w.Port&1] > 0:
+		want = parityOf(w.Port)
+	}
+	return m.taken.nextAbsent(from, low, high, want)
 }
 
 // classOf returns the class whose ports may stand for port.
-func (m *PortMap) classOf(port uint16) int {
-	if len(m.classes) == 1 || port != 0 && port < 512 {
+func (m *PortMap) classOf(port uint16) int { return classOf(m.classes, port) }
+
+func classOf(classes []class, port uint16) int {
+	if len(classes) == 1 || port != 0 && port < 512 {
 		return 0
 	}
 	if port != 0 && port < 1024 {
 		return 1
 	}
 	return 2
+}
+
+// classFor returns the ports of a space that may stand for port.
+func classFor(k space, port uint16) class {
+	if k == identifiers {
+		return identifierClasses[0]
+	}
+	return portClasses[classOf(portClasses, port)]
 }
 
 // adjustFreeLocked counts a port that is given (-1) or comes back (+1). Ports that no
@@ -214,10 +374,7 @@ func (m *PortMap) adjustFreeLocked(port uint16, by int) {
 // drawLocked is SplitMix64 (Steele, Lea, Flood 2014).
 func (m *PortMap) drawLocked() uint64 {
 	m.random += 0x9e3779b97f4a7c15
-	z := m.random
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
+	return mix(m.random)
 }
 
 // portOfLocked finds a port that e owns.

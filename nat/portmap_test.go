@@ -21,7 +21,7 @@ func inside(host int, port uint16) Endpoint {
 
 func mustAcquire(t *testing.T, m *PortMap, e Endpoint, f Freshness) uint16 {
 	t.Helper()
-	port, ok := m.Acquire(e, f)
+	port, ok := m.acquire(&want{Endpoint: e, freshness: f})
 	if !ok {
 		t.Fatalf("%v got no port", e)
 	}
@@ -98,7 +98,7 @@ func TestI4_NoPortOverloading(t *testing.T) {
 	if other == 40000 {
 		t.Fatal("two endpoints have one port")
 	}
-	if m.Take(b, 40000) {
+	if m.take(b, 40000) {
 		t.Error("b took a's port")
 	}
 	// An endpoint keeps its port for every connection, also once its own number is free.
@@ -126,7 +126,7 @@ func TestI9_ExhaustionRefusesAndRecovers(t *testing.T) {
 		taken[port] = true
 	}
 	for range 3 {
-		if port, ok := m.Acquire(inside(1<<20, 50000), Shared); ok {
+		if port, ok := m.acquire(&want{Endpoint: inside(1<<20, 50000), freshness: Shared}); ok {
 			t.Fatalf("got %d of a full class", port)
 		}
 	}
@@ -216,7 +216,7 @@ func TestPortMapAgainstTwin(t *testing.T) {
 			port := uint16(random.IntN(1100))
 			o, busy := w.owners[port]
 			want := port != 0 && (!busy || o.endpoint == e)
-			if got := m.Take(e, port); got != want {
+			if got := m.take(e, port); got != want {
 				t.Fatalf("step %d: Take(%v, %d) = %v, owner %v", step, e, port, got, o)
 			}
 			if want {
@@ -227,7 +227,7 @@ func TestPortMapAgainstTwin(t *testing.T) {
 			if random.IntN(4) == 0 {
 				f = Fresh
 			}
-			port, ok := m.Acquire(e, f)
+			port, ok := m.acquire(&want{Endpoint: e, freshness: f})
 			w.acquire(t, e, f, port, ok)
 		default:
 			for port, o := range w.owners { // some port
@@ -258,8 +258,8 @@ func verify(t *testing.T, m *PortMap, w *twin) {
 		if got := m.owners[port]; got != want {
 			t.Errorf("port %d: owner %v, twin %v", port, got, want)
 		}
-		if m.used.has(port) != (want.refs > 0) {
-			t.Errorf("port %d: used is %v", port, m.used.has(port))
+		if m.taken.has(port) != (want.refs > 0) {
+			t.Errorf("port %d: used is %v", port, m.taken.has(port))
 		}
 	}
 	indexed := map[uint16]int{}
@@ -290,7 +290,7 @@ func TestI12_ParallelAcquire(t *testing.T) {
 	for worker := range workers {
 		wg.Go(func() {
 			for round := range rounds {
-				port, ok := m.Acquire(inside(worker, uint16(20000+round%1500)), Shared)
+				port, ok := m.acquire(&want{Endpoint: inside(worker, uint16(20000+round%1500)), freshness: Shared})
 				if !ok {
 					t.Errorf("worker %d was refused", worker)
 					return

@@ -62,11 +62,13 @@ const (
 	Killed              // its connection was killed a moment ago and is being taken away (Q1)
 
 	// Admit: the first packet.
-	RuleBlock     // a block rule, or the default
-	RuleReject    // a reject rule; an answer was sent
-	NATExhausted  // every port of the external address is taken (I9)
-	NoRoute       // no route to the destination (L2)
-	SourceInvalid // the source is reached through another port (anti-spoof)
+	RuleBlock         // a block rule, or the default
+	RuleReject        // a reject rule; an answer was sent
+	NATExhausted      // every port of the external address is taken (I9)
+	NATNoTarget       // a translation applies and has nothing to translate to (I15)
+	NATUntranslatable // the address has no image under NPTv6 (J4, J5)
+	NoRoute           // no route to the destination (L2)
+	SourceInvalid     // the source is reached through another port (anti-spoof)
 
 	// Forwarding (BEHAVIOUR L).
 	TTLExceeded        // TTL or hop limit 1; an error was sent where allowed (L1)
@@ -110,6 +112,7 @@ var reasonNames = [reasonsCount]string{
 	ICMPErrorMismatched: "icmp-error-mismatched", ICMPErrorSequence: "icmp-error-sequence",
 	ICMPErrorUnmatched: "icmp-error-unmatched", ICMPTypeUntracked: "icmp-type-untracked", TableFull: "table-full",
 	TupleClash: "tuple-clash", PickUpTranslated: "pick-up-translated", AdmissionShed: "admission-shed", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
+	NATNoTarget: "nat-no-target", NATUntranslatable: "nat-untranslatable",
 	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",
 	NeighborUnresolved: "neighbor-unresolved", TooBig: "too-big", SameTuple: "same-tuple",
 	ToSelf: "to-self", FromSelf: "from-self", TapFull: "tap-full", TapUnanswered: "tap-unanswered",

@@ -1,0 +1,32 @@
+package dataplane
+
+import (
+	"holdfast/dataplane/drop"
+	"holdfast/dataplane/packet"
+	"holdfast/nat"
+)
+
+// refuseTranslation drops the first packet of a connection that cannot be translated. An
+// address without an image is the sender's to know of (RFC 6296 section 3.7; J4, J5); a
+// lack of ports or targets is ours, and its counter tells (I9, I15).
+func (w *Worker) refuseTranslation(b *burst, i int, why nat.Outcome) fate {
+	switch why {
+	case nat.NoTarget:
+		return dropped(drop.NATNoTarget)
+	case nat.Untranslatable:
+		w.refuseUnreachable(b, i, packet.UnreachableProhibited)
+		return dropped(drop.NATUntranslatable)
+	}
+	return dropped(drop.NATExhausted)
+}
+
+// toSelfTurned decides on a packet whose destination is the node itself: by its own
+// address, or because a redirect sent it here.
+func (w *Worker) toSelfTurned(b *burst, i int, turn *nat.Turn) fate {
+	if turn.Outcome == nat.Untranslated {
+		return w.toSelf(b, i)
+	}
+	// A redirected connection reaches the kernel under another address than its packets
+	// have: it needs the table, as the node's own connections do.
+	return dropped(drop.ToSelf)
+}
