@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -51,9 +52,10 @@ type Tap struct {
 }
 
 // Open makes the device in the network namespace of the calling thread, gives it its
-// MAC, MTU and addresses, and brings it up. The kernel adds nothing of its own: no
-// link-local address, no address or route from router advertisements, and addresses
-// are used without asking whether somebody has them, because the other nodes do.
+// MAC, MTU and addresses, and with those of IPv6 the link-local one that it cannot do
+// without, and brings it up. The kernel adds nothing of its own: no address or route from
+// router advertisements, and addresses are used without asking whether somebody has them,
+// because the other nodes do.
 //
 // Where it fails no device is left.
 func Open(c Config) (*Tap, error) {
@@ -91,7 +93,7 @@ func (t *Tap) open(c Config) error {
 	if err := t.handle.LinkSetUp(t.link); err != nil {
 		return fmt.Errorf("bring up: %w", err)
 	}
-	return t.addAddresses(c.Addresses)
+	return t.addAddresses(withLinkLocal(c.Addresses, c.MAC))
 }
 
 // refuseTaken looks for a device of the same name first, because the driver's own
@@ -142,6 +144,24 @@ func explain(err error) error {
 		return fmt.Errorf("%w by a device that was made this moment: stop the other daemon (%w)", ErrNameTaken, err)
 	}
 	return err
+}
+
+// withLinkLocal adds a link-local address to IPv6 addresses that have none (RFC 4291
+// sections 2.1 and 2.5.1): made of the MAC, so that it is shared as they are. Without one
+// the kernel asks for no neighbour on anybody's behalf (ndisc_send_ns of net/ipv6/ndisc.c).
+func withLinkLocal(addresses []netip.Prefix, mac packet.MAC) []netip.Prefix {
+	six := false
+	for _, p := range addresses {
+		if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+			return addresses
+		}
+		six = six || p.Addr().Is6()
+	}
+	if !six {
+		return addresses
+	}
+	made := [16]byte{0xfe, 0x80, 8: mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]}
+	return append(slices.Clone(addresses), netip.PrefixFrom(netip.AddrFrom16(made), 64))
 }
 
 // addAddresses gives the device its addresses, usable at once.

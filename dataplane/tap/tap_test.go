@@ -184,8 +184,9 @@ func TestAnswersIPv6(t *testing.T) {
 	})
 }
 
-// TestOnlyItsAddresses: the kernel gives the device nothing of its own, not even when
-// a router advertises a prefix and itself.
+// TestOnlyItsAddresses: the device has its addresses and a link-local one made of its MAC,
+// and the kernel gives it nothing of its own, not even when a router advertises a prefix
+// and itself.
 func TestOnlyItsAddresses(t *testing.T) {
 	b := newBench(t)
 	ip := &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: net.ParseIP("fe80::9"), DstIP: net.ParseIP("ff02::1")}
@@ -202,7 +203,7 @@ func TestOnlyItsAddresses(t *testing.T) {
 	for _, a := range must(b.node.Handle().AddrList(device, netlink.FAMILY_ALL))(t) {
 		got = append(got, a.IPNet.String())
 	}
-	if want := "192.0.2.1/24 2001:db8::1/64"; strings.Join(got, " ") != want {
+	if want := "192.0.2.1/24 2001:db8::1/64 fe80::5eff:fe00:101/64"; strings.Join(got, " ") != want {
 		t.Errorf("addresses %v, want %s", got, want)
 	}
 	for _, r := range must(b.node.Handle().RouteList(device, netlink.FAMILY_V6))(t) {
@@ -332,7 +333,7 @@ func TestGone(t *testing.T) {
 	process := must(node.Start(context.Background(), lab.Program{Path: "/proc/self/exe", Env: append(os.Environ(), roleVariable+"=daemon"), Stdout: os.Stdout}))(t)
 	eventually(t, "the daemon's device", func() bool {
 		device, err := node.Link(config.Name)
-		return err == nil && len(must(node.Handle().AddrList(device, netlink.FAMILY_ALL))(t)) == len(config.Addresses)
+		return err == nil && len(must(node.Handle().AddrList(device, netlink.FAMILY_ALL))(t)) == len(config.Addresses)+1 // and a link-local one
 	})
 	check(t, process.Kill(unix.SIGKILL))
 	<-process.Done()

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"holdfast/internal/lab"
+)
+
+// path is a node between two routers, with the kernel's own everything around it:
+//
+//	client ----- inner -------- [lan] node [wan] -------- outer ----- server
+//	10.1.0.10    10.1.0.1       10.0.0.1   203.0.113.2    203.0.113.10   198.51.100.10
+//	             10.0.0.10                                198.51.100.1
+//	2001:db8:1:1::/64     2001:db8:1::/64    2001:db8:2::/64   2001:db8:3::/64
+//
+// IPv4 is masqueraded, IPv6 is not. The routers' ends towards client and server can have
+// a smaller MTU, which nobody else sees: to find it is what path MTU discovery is for.
+type path struct {
+	client, inner, outer, server *lab.Namespace
+	node                         *daemon
+}
+
+// Addresses of the path; hops are those that a trace from the client shows.
+var (
+	pathClient = [2]netip.Addr{netip.MustParseAddr("10.1.0.10"), netip.MustParseAddr("2001:db8:1:1::10")}
+	pathServer = [2]netip.Addr{netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("2001:db8:3::10")}
+	pathHops   = [2][]netip.Addr{
+		{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("203.0.113.10"), pathServer[0]},
+		{netip.MustParseAddr("2001:db8:1:1::1"), netip.MustParseAddr("2001:db8:1::1"), netip.MustParseAddr("2001:db8:2::10"), pathServer[1]},
+	}
+	families = [2]string{"IPv4", "IPv6"}
+)
+
+const pathPolicy = `[ports.lan]
+addresses = ["10.0.0.1/24", "2001:db8:1::1/64"]
+
+[ports.wan]
+addresses = ["203.0.113.2/24", "2001:db8:2::2/64"]
+
+[groups.main]
+ports = ["lan", "wan"]
+
+[cluster]
+heartbeat = "10ms"
+lease = "100ms"
+dead_after = "150ms"
+alone_after = "500ms"
+
+[gateways.isp]
+port = "wan"
+address = "203.0.113.10"
+
+[gateways.isp6]
+port = "wan"
+address = "2001:db8:2::10"
+
+[[nat]]
+kind = "masquerade"
+from = ["10.0.0.0/8"]
+out = "wan"
+
+[[rules]]
+id = "out"
+action = "pass"
+in = "lan"
+out = "wan"
+`
+
+// mtus are the MTUs of a path where they are not 1500, in bytes.
+type mtus struct{ inner, wan, outer int }
+
+// newPath builds it and runs the node.
+func newPath(t *testing.T, m mtus) *path {
+	t.Helper()
+	requireAFXDP(t)
+	l := lab.ForTest(t)
+	p := &path{}
+	place := &place{files: newFiles(t)}
+	check := func(errs ...error) {
+		t.Helper()
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, ns := range map[string]**lab.Namespace{
+		"client": &p.client, "inner": &p.inner, "outer": &p.outer, "server": &p.server, "node": &place.Namespace,
+	} {
+		var err error
+		*ns, err = l.Namespace(name)
+		check(err)
+	}
+	both := func(four, six string) []netip.Prefix {
+		return []netip.Prefix{netip.MustParsePrefix(four), netip.MustParsePrefix(six)}
+	}
+	for _, link := range [][2]lab.End{
+		{{Namespace: p.client, Name: "up", Addresses: both("10.1.0.10/24", "2001:db8:1:1::10/64")},
+			{Namespace: p.inner, Name: "down", MTU: m.inner, Addresses: both("10.1.0.1/24", "2001:db8:1:1::1/64")}},
+		{{Namespace: p.inner, Name: "up", Addresses: both("10.0.0.10/24", "2001:db8:1::10/64")}, {Namespace: place.Namespace, Name: "lan"}},
+		{{Namespace: p.outer, Name: "up", Addresses: both("203.0.113.10/24", "2001:db8:2::10/64")},
+			{Namespace: place.Namespace, Name: "wan", MTU: m.wan}},
+		{{Namespace: p.server, Name: "up", Addresses: both("198.51.100.10/24", "2001:db8:3::10/64")},
+			{Namespace: p.outer, Name: "down", MTU: m.outer, Addresses: both("198.51.100.1/24", "2001:db8:3::1/64")}},
+	} {
+		check(l.Veth(link[0], link[1]))
+		for _, end := range link {
+			check(end.Namespace.OffloadsOff(end.Name))
+		}
+	}
+	for ns, gateways := range map[*lab.Namespace][2]string{
+		p.client: {"10.1.0.1", "2001:db8:1:1::1"}, p.inner: {"10.0.0.1", "2001:db8:1::1"},
+		p.outer: {"203.0.113.2", "2001:db8:2::2"}, p.server: {"198.51.100.1", "2001:db8:3::1"},
+	} {
+		for _, g := range gateways {
+			check(ns.DefaultRoute(netip.MustParseAddr(g)))
+		}
+		check(ns.Sysctl("net/ipv4/icmp_ratelimit", "0"), ns.Sysctl("net/ipv6/icmp/ratelimit", "0"),
+			ns.Sysctl("net/ipv4/ip_forward", "1"), ns.Sysctl("net/ipv6/conf/all/forwarding", "1"))
+	}
+	check(place.Down("lan"), place.Down("wan"))
+	place.files.alone()
+	place.files.write("policy.toml", pathPolicy, 0o644)
+	p.node = start(t, place)
+	check(place.Route(netip.MustParsePrefix("10.1.0.0/24"), netip.MustParseAddr("10.0.0.10"), "hf-lan"),
+		place.Route(netip.MustParsePrefix("2001:db8:1:1::/64"), netip.MustParseAddr("2001:db8:1::10"), "hf-lan"))
+	eventually(t, "the node is active", func() bool { return p.node.group().Role == "active" })
+	return p
+}
