@@ -15,7 +15,9 @@ const (
 	FrameTruncated    // shorter than an Ethernet header, or than its IP header says
 	NotForThisMAC     // unicast to another station, flooded by the switch
 	EtherTypeUnknown  // neither IPv4, IPv6 nor ARP (A9)
-	VLANUnexpected    // an 802.1Q tag on an untagged port (A9)
+	VLANUnexpected    // an 802.1Q tag that no port of the device has (A9)
+	VLANMissing       // no tag, on a device without an untagged port (A9)
+	VLANStacked       // a service tag (802.1ad), or a second tag (A9)
 	IPv4HeaderInvalid // version, IHL or total length (A1)
 	IPv4BadChecksum   // header checksum (A1)
 	IPv4SourceRoute   // LSRR or SSRR option (A8)
@@ -98,7 +100,7 @@ const (
 var reasonNames = [reasonsCount]string{
 	Unset: "unset", Pass: "pass",
 	FrameTruncated: "frame-truncated", NotForThisMAC: "not-for-this-mac", EtherTypeUnknown: "ethertype-unknown",
-	VLANUnexpected: "vlan-unexpected", IPv4HeaderInvalid: "ipv4-header-invalid", IPv4BadChecksum: "ipv4-bad-checksum",
+	VLANUnexpected: "vlan-unexpected", VLANMissing: "vlan-missing", VLANStacked: "vlan-stacked", IPv4HeaderInvalid: "ipv4-header-invalid", IPv4BadChecksum: "ipv4-bad-checksum",
 	IPv4SourceRoute: "ipv4-source-route", IPv6HeaderInvalid: "ipv6-header-invalid", IPv6Jumbogram: "ipv6-jumbogram", IPv6ChainInvalid: "ipv6-chain-invalid",
 	IPv6RoutingType0: "ipv6-routing-type-0", Fragment: "fragment", TCPTruncated: "tcp-truncated",
 	TCPFlagsInvalid: "tcp-flags-invalid", UDPTruncated: "udp-truncated", UDPNoChecksum: "udp-no-checksum",

@@ -50,9 +50,12 @@ func Decode(frame []byte, p *Parsed) drop.Reason {
 		reason = decodeIPv6(frame, p)
 	case etherARP:
 		return decodeARP(frame, p)
-	case etherVLAN, etherQinQ:
+	case etherVLAN:
 		p.Kind = KindOther
 		return drop.VLANUnexpected
+	case etherQinQ:
+		p.Kind = KindOther
+		return drop.VLANStacked
 	default:
 		p.Kind = KindOther
 		return drop.EtherTypeUnknown

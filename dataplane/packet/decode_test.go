@@ -286,7 +286,7 @@ func TestA9_OtherEtherTypes(t *testing.T) {
 		{"802.3 length (spanning tree)", ether(38, make([]byte, 46)), drop.EtherTypeUnknown},
 		{"PPPoE", ether(0x8864, make([]byte, 46)), drop.EtherTypeUnknown},
 		{"VLAN tag", ether(etherVLAN, make([]byte, 46)), drop.VLANUnexpected},
-		{"service tag", ether(etherQinQ, make([]byte, 46)), drop.VLANUnexpected},
+		{"service tag", ether(etherQinQ, make([]byte, 46)), drop.VLANStacked},
 		{"ARP cut short", ether(etherARP, make([]byte, 27)), drop.FrameTruncated},
 		{"ARP", ether(etherARP, make([]byte, 28)), drop.Pass},
 		{"ARP padded", ether(etherARP, make([]byte, 46)), drop.Pass},

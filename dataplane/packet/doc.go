@@ -9,6 +9,8 @@
 // the tuple, the offsets and the TCP fields, and every later stage slices by these
 // offsets only. All lengths are int, and nothing is subtracted before it was compared.
 //
+// A VLAN tag is taken off before Decode and put on after everything else (vlan.go).
+//
 // Of an ICMP error DecodeQuote looks at what it quotes, as distrustfully, and Quote.Restore
 // gives it back the form in which the quoted packet's sender knows it.
 //

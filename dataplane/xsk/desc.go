@@ -12,3 +12,14 @@ type Desc struct {
 	Len     uint32 // bytes
 	Options uint32 // zero: neither fragments nor metadata are used
 }
+
+// Prepend makes the packet begin n bytes earlier, in its headroom, and reports whether
+// there was that much.
+func (d *Desc) Prepend(n uint32) bool {
+	if d.Addr&offsetMask < uint64(n) {
+		return false
+	}
+	d.Addr -= uint64(n)
+	d.Len += n
+	return true
+}
