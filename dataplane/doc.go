@@ -10,6 +10,12 @@
 // maps, the routes and the policy's Snapshot with the other workers, and each of these is
 // safe for that.
 //
+// # Ports and devices
+//
+// A logical port is a device or a VLAN of one (device.go). The ports of a device share its
+// sockets; vlan.go tells their frames apart by tag before the path and tags them after it.
+// On the path no frame has a tag.
+//
 // # The right to speak
 //
 // A worker reads the clock once per turn. While the lease is held at that reading it is

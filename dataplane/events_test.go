@@ -42,9 +42,11 @@ func (r *rig) colleague(id int) *rig {
 	config := r.w.config
 	config.ID, config.Journal, config.Resolver, config.RuleHits = id, c.lane, &c.resolver, make([]atomic.Uint64, 8)
 	c.w = &Worker{config: config, umem: umem, wake: -1, active: true, now: r.w.now, snapshot: r.w.snapshot}
+	var ports []*Port
 	for _, s := range r.w.shares {
-		c.w.shares = append(c.w.shares, &share{Port: s.Port})
+		ports = append(ports, s.Port)
 	}
+	c.w.addPorts(ports)
 	return c
 }
 

@@ -54,8 +54,11 @@ func (w *Worker) decode(b *burst) {
 		frame := w.umem.Bytes(b.desc[i])
 		b.frame[i] = frame
 		b.fate[i] = dropped(packet.Decode(frame, &b.parsed[i]))
+		if b.fate[i].why == drop.VLANUnexpected {
+			b.fate[i].why = w.decodeTagged(b, i)
+		}
 		if b.fate[i].why == drop.Pass {
-			if why := addressed(frame, &b.parsed[i], mac); why != drop.Pass {
+			if why := addressed(b.frame[i], &b.parsed[i], mac); why != drop.Pass {
 				b.fate[i].why = why
 				b.parsed[i].Kind = packet.KindUnset
 			}

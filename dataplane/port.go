@@ -14,6 +14,7 @@ type Port struct {
 	Name      string // as rules name it
 	Device    string // as the kernel names it
 	Ifindex   int
+	VLAN      packet.VLAN   // whose tag its frames carry; ports with one Ifindex differ by it, and have the same Modes and Program
 	MAC       packet.MAC    // shared: it goes with the role
 	MTU       int           // bytes of an IP packet
 	Addresses []packet.Addr // shared addresses, also the source of our own errors
@@ -37,8 +38,8 @@ type KernelFace interface {
 	Fd() int
 }
 
-// Traffic counts frames and their bytes, Ethernet header included. The owning worker
-// adds, anybody reads.
+// Traffic counts frames and their bytes, Ethernet header and tag included. The owning
+// worker adds, anybody reads.
 type Traffic struct {
 	packets, bytes atomic.Uint64
 }
@@ -54,14 +55,15 @@ func (t *Traffic) Read() (packets, bytes uint64) { return t.packets.Load(), t.by
 // share is one worker's share of a port.
 type share struct {
 	*Port
-	queues  []int
-	sockets []*xsk.Socket // by position in queues; nil: not open, see reopenAt
-	staged  []xsk.Desc    // to be transmitted at the end of the turn, through sockets[0]
-	mode    atomic.Uint32 // xsk.Mode of the socket opened last
-	retryAt int64         // when to try to open missing sockets again
+	device *device
+	staged []xsk.Desc // to be transmitted at the end of the turn
+
+	handed, handedBytes int // scratch of transmit: what of it the kernel's ring took
+
+	arrived      []xsk.Desc // scratch of demultiplex: this port's frames of a burst
+	arrivedBytes uint64     // and how many bytes they had, tags included
 
 	Received, Sent            Traffic
 	ReceiveDrops, TxDrops     drop.Counters
 	answersLeft, answerPeriod int64 // budget of our own errors and resets, see answer.go
-	pressure                  int   // full bursts in a row, see pressure.go
 }

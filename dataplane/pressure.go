@@ -1,6 +1,6 @@
 package dataplane
 
-// A first packet costs ten times what a packet of an established connection does. A port
+// A first packet costs ten times what a packet of an established connection does. A device
 // whose bursts come back full has more waiting than the worker can take, and what does
 // not fit its ring is lost whosoever it is. So the longer that lasts, the fewer first
 // packets of a burst are admitted, and the rest die early and cheaply (AdmissionShed): the
@@ -15,15 +15,15 @@ const pressureMax = 3
 
 // admissions returns how many first packets a burst of n packets may have, 0 for as many
 // as there are.
-func (s *share) admissions(n int) int {
+func (d *device) admissions(n int) int {
 	switch {
 	case n == burstMax:
-		s.pressure = min(s.pressure+1, pressureMax)
+		d.pressure = min(d.pressure+1, pressureMax)
 	case n < burstMax/2:
-		s.pressure = 0
+		d.pressure = 0
 	}
-	if s.pressure == 0 {
+	if d.pressure == 0 {
 		return 0
 	}
-	return burstMax >> s.pressure
+	return burstMax >> d.pressure
 }

@@ -12,7 +12,7 @@ func TestB15_FirstPacketsAreShedUnderPressure(t *testing.T) {
 	r := newRig(t)
 	r.feed(lan, fromClient(packetIn{sport: 4000, dport: 80, flags: "S", seq: 100}).frame(t))
 	r.feed(wan, fromServer(packetIn{sport: 80, dport: 4000, flags: "SA", seq: 500, ack: 101}).frame(t))
-	s := r.w.shares[lan]
+	d := r.w.shares[lan].device
 	data := fromClient(packetIn{sport: 4000, dport: 80, flags: "A", seq: 101, ack: 501}).frame(t)
 	port := uint16(5000)
 	for _, row := range []struct{ n, admitted int }{{64, 32}, {64, 16}, {64, 8}, {64, 8}, {40, 8}, {20, 19}, {64, 32}} {
@@ -21,7 +21,7 @@ func TestB15_FirstPacketsAreShedUnderPressure(t *testing.T) {
 			port++
 			frames = append(frames, fromClient(packetIn{sport: port, dport: 80, flags: "S", seq: 9}).frame(t))
 		}
-		r.w.burst.admissions = s.admissions(row.n)
+		r.w.burst.admissions = d.admissions(row.n)
 		left := r.feed(lan, append(frames, data)...)
 		shed := 0
 		for _, why := range r.dropped(lan) {

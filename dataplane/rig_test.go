@@ -140,13 +140,14 @@ func rigOf(t *testing.T, text string, routes []fib.Route, neighbors []fib.Neighb
 			RuleHits: make([]atomic.Uint64, 8)},
 		umem: umem, wake: -1, active: true, now: 1e12, snapshot: r.snapshot.Load(),
 	}
-	for i, p := range []*Port{
-		{ID: lan, Name: "lan", MAC: macLan, MTU: 1500, Addresses: []packet.Addr{lanAddr}},
-		{ID: wan, Name: "wan", MAC: macWan, MTU: 1500, Addresses: []packet.Addr{wanAddr}},
-	} {
-		p.Kernel = r.kernel[i]
-		r.w.shares = append(r.w.shares, &share{Port: p})
+	ports := []*Port{
+		{ID: lan, Name: "lan", Ifindex: 1, MAC: macLan, MTU: 1500, Addresses: []packet.Addr{lanAddr}},
+		{ID: wan, Name: "wan", Ifindex: 2, MAC: macWan, MTU: 1500, Addresses: []packet.Addr{wanAddr}},
 	}
+	for i, p := range ports {
+		p.Kernel = r.kernel[i]
+	}
+	r.w.addPorts(ports)
 	t.Cleanup(func() {
 		if f := umem.Faults(); f != 0 {
 			t.Errorf("%d frames freed or staged twice", f)

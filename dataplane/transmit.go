@@ -3,43 +3,52 @@ package dataplane
 import (
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/gate"
+	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
 )
 
-// stage puts a finished frame among those that leave through a port at the end of the turn.
+// stage puts a finished frame, untagged, among those that leave through a port at the end
+// of the turn.
 func (s *share) stage(d xsk.Desc) { s.staged = append(s.staged, d) }
 
-// flush is the end of a turn: the journal first, then every port's frames.
+// flush is the end of a turn: the journal first, then every device's frames.
 func (w *Worker) flush() {
 	w.config.Journal.Flush()
-	for _, s := range w.shares {
-		if len(s.staged) > 0 || (len(s.sockets) > 0 && s.sockets[0] != nil && s.sockets[0].Unsent() > 0) {
-			w.transmit(s)
+	for _, d := range w.devices {
+		if d.waits() {
+			w.transmit(d)
 		}
 	}
 }
 
-// transmit hands a port's frames to the kernel. The lease is compared with a fresh
+// waits reports whether a device has frames to transmit, staged now or left from before.
+func (d *device) waits() bool {
+	for _, s := range d.ports {
+		if len(s.staged) > 0 {
+			return true
+		}
+	}
+	out := d.out()
+	return out != nil && out.Unsent() > 0
+}
+
+// transmit hands a device's frames to the kernel. The lease is compared with a fresh
 // reading of the clock directly before every kick.
-func (w *Worker) transmit(s *share) {
-	out := s.sockets[0]
+func (w *Worker) transmit(d *device) {
+	out := d.out()
 	if out == nil {
-		w.discard(s, drop.PortDown)
+		w.discard(d, drop.PortDown)
 		return
 	}
-	var bytes uint64
-	taken := out.Transmit(s.staged)
-	for i := range taken {
-		bytes += uint64(s.staged[i].Len)
+	d.first = (d.first + 1) % len(d.ports)
+	for i := range d.ports {
+		w.put(out, d.ports[(d.first+i)%len(d.ports)])
 	}
-	if rest := s.staged[taken:]; len(rest) > 0 {
-		s.TxDrops.Add(drop.TxRingFull, uint64(len(rest)))
-		w.umem.Free(rest)
-	}
-	s.staged = s.staged[:0]
 	for {
 		if !w.config.Lease.Held(gate.Now()) {
-			s.TxDrops.Add(drop.LeaseLapsed, uint64(taken))
+			for _, s := range d.ports {
+				s.TxDrops.Add(drop.LeaseLapsed, uint64(s.handed))
+			}
 			w.silence()
 			return
 		}
@@ -48,34 +57,41 @@ func (w *Worker) transmit(s *share) {
 			continue
 		case xsk.KickedDown, xsk.KickedGone:
 			// What waits on the ring would leave whenever the link comes up.
-			s.TxDrops.Add(drop.PortDown, uint64(out.Unsent()))
-			w.shut(s)
+			d.ports[0].TxDrops.Add(drop.PortDown, uint64(out.Unsent()))
+			d.shut()
 			return
 		}
 		break
 	}
-	s.Sent.add(uint64(taken), bytes)
+	for _, s := range d.ports {
+		s.Sent.add(uint64(s.handed), uint64(s.handedBytes))
+	}
 }
 
-// discard drops a port's staged frames.
-func (w *Worker) discard(s *share, why drop.Reason) {
-	s.TxDrops.Add(why, uint64(len(s.staged)))
-	w.umem.Free(s.staged)
+// put writes a port's staged frames into the ring of its device, where the next kick finds
+// them.
+func (w *Worker) put(out *xsk.Socket, s *share) {
+	if s.VLAN != packet.Untagged {
+		w.tag(s)
+	}
+	s.handed, s.handedBytes = out.Transmit(s.staged), 0
+	for i := range s.handed {
+		s.handedBytes += int(s.staged[i].Len)
+	}
+	if rest := s.staged[s.handed:]; len(rest) > 0 {
+		s.TxDrops.Add(drop.TxRingFull, uint64(len(rest)))
+		w.umem.Free(rest)
+	}
 	s.staged = s.staged[:0]
 }
 
-// shut closes a port's sockets, with whatever lies in their rings, and lets refill
-// open them again.
-func (w *Worker) shut(s *share) {
-	for i, sock := range s.sockets {
-		if sock == nil {
-			continue
-		}
-		// The frames are accounted for by Close whether or not the kernel complains.
-		_ = sock.Close()
-		s.sockets[i] = nil
+// discard drops the staged frames of a device's ports.
+func (w *Worker) discard(d *device, why drop.Reason) {
+	for _, s := range d.ports {
+		s.TxDrops.Add(why, uint64(len(s.staged)))
+		w.umem.Free(s.staged)
+		s.staged = s.staged[:0]
 	}
-	s.retryAt = 0
 }
 
 // silence is what a worker does that finds the right to transmit gone: nothing that is
@@ -84,12 +100,12 @@ func (w *Worker) silence() {
 	w.lapses.Add(1)
 	w.active, w.wasActive = false, false
 	w.config.Lease.Lapse(gate.Now())
-	for _, s := range w.shares {
-		w.discard(s, drop.LeaseLapsed)
-		if len(s.sockets) > 0 && s.sockets[0] != nil && s.sockets[0].Unsent() == 0 {
+	for _, d := range w.devices {
+		w.discard(d, drop.LeaseLapsed)
+		if out := d.out(); out != nil && out.Unsent() == 0 {
 			continue // nothing in its rings: it may stay open, mute
 		}
-		w.shut(s)
+		d.shut()
 	}
 	w.dropParked()
 }

@@ -41,9 +41,9 @@ const (
 // Config is what a worker needs.
 type Config struct {
 	ID       int
-	Ports    []*Port // by PortID
-	Queues   []xsk.QueueRef
-	Frames   int // of packet memory, 0: enough for all rings
+	Ports    []*Port        // by PortID
+	Queues   []xsk.QueueRef // each names any of its device's ports
+	Frames   int            // of packet memory, 0: enough for all rings
 	Lease    *gate.Lease
 	Snapshot *atomic.Pointer[Snapshot]
 	Journal  *journal.Journal
@@ -63,6 +63,7 @@ type Worker struct {
 	config   Config
 	umem     *xsk.Umem
 	shares   []*share // by PortID
+	devices  []*device
 	poller   xsk.Poller
 	wake     int // eventfd
 	progress gate.Progress
@@ -95,13 +96,11 @@ type Worker struct {
 // them. On error nothing is left open.
 func NewWorker(c Config) (_ *Worker, err error) {
 	w := &Worker{config: c, wake: -1, sweepAt: uint32(c.ID * sweepStep)}
-	for _, p := range c.Ports {
-		w.shares = append(w.shares, &share{Port: p})
-	}
+	w.addPorts(c.Ports)
 	for _, q := range c.Queues {
-		s := w.shares[q.Port]
-		s.queues = append(s.queues, q.Queue)
-		s.sockets = append(s.sockets, nil)
+		d := w.shares[q.Port].device
+		d.queues = append(d.queues, q.Queue)
+		d.sockets = append(d.sockets, nil)
 	}
 	frames := c.Frames
 	if frames == 0 {
@@ -118,8 +117,8 @@ func NewWorker(c Config) (_ *Worker, err error) {
 	if w.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("worker %d: eventfd: %w", c.ID, err)
 	}
-	for _, s := range w.shares {
-		if err := w.open(s); err != nil {
+	for _, d := range w.devices {
+		if err := w.open(d); err != nil {
 			return nil, fmt.Errorf("worker %d: %w", c.ID, err)
 		}
 	}
@@ -127,30 +126,11 @@ func NewWorker(c Config) (_ *Worker, err error) {
 	return w, nil
 }
 
-// open opens whatever sockets of a port are missing and enters them in its map.
-func (w *Worker) open(s *share) error {
-	for i, queue := range s.queues {
-		if s.sockets[i] != nil {
-			continue
-		}
-		sock, err := xsk.Open(xsk.Config{Ifindex: s.Ifindex, Queue: queue, Umem: w.umem, Modes: s.Modes})
-		if err != nil {
-			return fmt.Errorf("port %s: %w", s.Name, err)
-		}
-		if err := s.Program.SetSocket(queue, sock.Fd()); err != nil {
-			return errors.Join(fmt.Errorf("port %s: %w", s.Name, err), sock.Close())
-		}
-		s.sockets[i] = sock
-		s.mode.Store(uint32(sock.Mode()))
-	}
-	return nil
-}
-
 // watch enters everything that can wake the worker into its poller.
 func (w *Worker) watch() {
 	w.poller.Reset()
-	for _, s := range w.shares {
-		for _, sock := range s.sockets {
+	for _, d := range w.devices {
+		for _, sock := range d.sockets {
 			if sock != nil {
 				w.poller.AddSocket(sock)
 			}
@@ -167,11 +147,11 @@ func (w *Worker) watch() {
 // Close closes the sockets and gives the memory back. Run must have returned.
 func (w *Worker) Close() error {
 	errs := []error{}
-	for _, s := range w.shares {
-		for i, sock := range s.sockets {
+	for _, d := range w.devices {
+		for i, sock := range d.sockets {
 			if sock != nil {
 				errs = append(errs, sock.Close())
-				s.sockets[i] = nil
+				d.sockets[i] = nil
 			}
 		}
 	}
@@ -214,12 +194,12 @@ func (w *Worker) turn() (busy bool) {
 		w.silence()
 	}
 	w.wasActive = w.active
-	for _, s := range w.shares {
-		for _, sock := range s.sockets {
+	for _, d := range w.devices {
+		for _, sock := range d.sockets {
 			if sock == nil {
 				continue
 			}
-			busy = w.receive(s, sock) || busy
+			busy = w.receive(d, sock) || busy
 		}
 	}
 	if w.config.ID == 0 {
@@ -238,37 +218,47 @@ func (w *Worker) turn() (busy bool) {
 }
 
 // receive takes one burst from a socket through the path.
-func (w *Worker) receive(s *share, sock *xsk.Socket) bool {
+func (w *Worker) receive(d *device, sock *xsk.Socket) bool {
 	b := &w.burst
 	b.n = sock.Receive(b.desc[:])
 	if b.n == 0 {
 		return false
 	}
-	b.in, b.admissions = s, s.admissions(b.n)
+	b.admissions = d.admissions(b.n)
 	if b.n >= spinBurst {
 		w.spinUntil = w.now + spinNanos
+	}
+	if d.byVLAN != nil {
+		w.demultiplex(d, b)
+		return true
 	}
 	var bytes uint64
 	for i := range b.n {
 		bytes += uint64(b.desc[i].Len)
 	}
+	w.take(d.ports[0], b, bytes)
+	return true
+}
+
+// take takes a burst of a port, of so many bytes, through the path.
+func (w *Worker) take(s *share, b *burst, bytes uint64) {
+	b.in = s
 	s.Received.add(uint64(b.n), bytes)
 	if !w.active {
 		s.ReceiveDrops.Add(drop.Mute, uint64(b.n))
 		w.umem.Free(b.desc[:b.n])
-		return true
+		return
 	}
 	w.forward(b)
-	return true
 }
 
 // refill gives the kernel frames to receive into, and opens sockets that are missing.
 func (w *Worker) refill() {
-	for _, s := range w.shares {
-		for i, sock := range s.sockets {
+	for _, d := range w.devices {
+		for i, sock := range d.sockets {
 			if sock == nil {
-				if w.now >= s.retryAt {
-					w.reopen(s)
+				if w.now >= d.retryAt {
+					w.reopen(d)
 				}
 				continue
 			}
@@ -280,13 +270,13 @@ func (w *Worker) refill() {
 	}
 }
 
-// reopenEvery is how often a port whose device is gone or down is tried again.
+// reopenEvery is how often a device that is gone or down is tried again.
 const reopenEvery = int64(time.Second)
 
-// reopen tries to open a port's missing sockets; failure is tried again later.
-func (w *Worker) reopen(s *share) {
-	if err := w.open(s); err != nil {
-		s.retryAt = w.now + reopenEvery
+// reopen tries to open a device's missing sockets; failure is tried again later.
+func (w *Worker) reopen(d *device) {
+	if err := w.open(d); err != nil {
+		d.retryAt = w.now + reopenEvery
 	}
 	w.watch()
 }
@@ -319,9 +309,11 @@ func (w *Worker) Counters(port packet.PortID) (received, sent *Traffic, receiveD
 	return &s.Received, &s.Sent, &s.ReceiveDrops, &s.TxDrops
 }
 
-// Mode returns how the worker's sockets of a port move frames, or did when they were
-// open last.
-func (w *Worker) Mode(port packet.PortID) xsk.Mode { return xsk.Mode(w.shares[port].mode.Load()) }
+// Mode returns how the worker's sockets of a port's device move frames, or did when they
+// were open last.
+func (w *Worker) Mode(port packet.PortID) xsk.Mode {
+	return xsk.Mode(w.shares[port].device.mode.Load())
+}
 
 // account publishes where the frames are, when somebody asked.
 func (w *Worker) account() {
