@@ -68,7 +68,7 @@ func printStatus(w io.Writer, s *api.Status) {
 		if !p.Carrier {
 			carrier = "NO CARRIER"
 		}
-		fmt.Fprintf(t, "port %s\t%s\t%s\t%s, %d queues\tin %d, out %d packets\n", p.Name, p.Device, carrier, p.Mode, p.Queues, p.Received.Packets, p.Sent.Packets)
+		fmt.Fprintf(t, "port %s\t%s\t%s\t%s, %d queues\tin %d, out %d packets\n", p.Name, p.On(), carrier, p.Mode, p.Queues, p.Received.Packets, p.Sent.Packets)
 	}
 	fmt.Fprintf(t, "connections\t%d of %d\t%d evicted\tpolicy %s\t%d rules\n",
 		s.Connections.Count, s.Connections.Capacity, s.Connections.Ended[conntrack.EndEvicted.String()], s.Policy.Hash, s.Policy.Rules)

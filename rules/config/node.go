@@ -29,6 +29,8 @@ type Device struct {
 	Port Value[string] // logical port
 	Name Value[string] // the kernel's device
 	VLAN Value[uint16] // 802.1Q identifier; 0: untagged
+
+	garbled bool // it has a VLAN that was refused: which one is not known
 }
 
 // Link is a way to the peers.
@@ -112,15 +114,13 @@ func (b *builder) node() (*Node, Errors) {
 	return n, d.errs
 }
 
-// readDevice reads lan = { device = "eth1" }.
+// readDevice reads lan = { device = "eth1" } or wan = { device = "eth2", vlan = 30 }.
 func readDevice(port Value[string], t *table) Device {
 	v := Device{Port: port}
 	need(t, "device", deviceName, `"eth1"`, &v.Name)
 	one(t, "vlan", integer[uint16]("a VLAN", 1, 4094), &v.VLAN)
+	v.garbled = t.n.get("vlan") != nil && !v.VLAN.Written()
 	t.close("")
-	if v.VLAN.Written() {
-		t.refuse(v.VLAN.Pos, "vlan is not built yet", "give the port a device of its own")
-	}
 	return v
 }
 
@@ -174,28 +174,22 @@ func (n *Node) resolvePaths(d *decoder) {
 	}
 }
 
+// purpose is what a device, or a VLAN of one, serves.
+type purpose struct {
+	what string
+	at   Position
+}
+
 // checkDevices: a device serves one purpose, and a link does not lead to itself.
 func (n *Node) checkDevices(d *decoder) {
-	type use struct {
-		what string
-		at   Position
-	}
-	used := map[string]use{}
-	claim := func(device Value[string], what string) {
-		if !device.Written() {
-			return
-		}
-		if other, ok := used[device.V]; ok {
-			d.refuse(device.Pos, fmt.Sprintf("device %s of %s is already that of %s at %s", device.V, what, other.what, other.at), "give each its own device")
-			return
-		}
-		used[device.V] = use{what, device.Pos}
-	}
-	for _, v := range n.Devices {
-		claim(v.Name, "port "+v.Port.V)
-	}
+	used := n.checkPorts(d)
 	for i, l := range n.Links {
-		claim(l.Device, fmt.Sprintf("cluster link %d", i+1))
+		this := purpose{fmt.Sprintf("cluster link %d", i+1), l.Device.Pos}
+		if other, ok := used[l.Device.V]; ok && l.Device.Written() {
+			d.refuse(this.at, fmt.Sprintf("device %s of %s is already that of %s at %s", l.Device.V, this.what, other.what, other.at), "give each its own device")
+		} else if l.Device.Written() {
+			used[l.Device.V] = this
+		}
 		for _, peer := range l.Peers {
 			switch {
 			case peer.V == l.Address.V:
@@ -205,4 +199,35 @@ func (n *Node) checkDevices(d *decoder) {
 			}
 		}
 	}
+}
+
+// checkPorts: the ports of one device differ by their VLANs. It returns the first port of
+// each device.
+func (n *Node) checkPorts(d *decoder) map[string]purpose {
+	type line struct {
+		device string
+		vlan   uint16
+	}
+	first, lines := map[string]purpose{}, map[line]purpose{}
+	for _, v := range n.Devices {
+		if !v.Name.Written() {
+			continue
+		}
+		this := purpose{"port " + v.Port.V, v.Name.Pos}
+		on := line{v.Name.V, v.VLAN.V}
+		other, taken := lines[on]
+		switch {
+		case v.garbled:
+		case taken && v.VLAN.Written():
+			d.refuse(v.VLAN.Pos, fmt.Sprintf("VLAN %d of device %s of %s is already that of %s at %s", on.vlan, on.device, this.what, other.what, other.at), "give each its own VLAN")
+		case taken:
+			d.refuse(this.at, fmt.Sprintf("device %s of %s is already that of %s at %s", on.device, this.what, other.what, other.at), "give each its own device, or add vlan = 10 to one of them")
+		default:
+			lines[on] = this
+		}
+		if _, ok := first[on.device]; !ok {
+			first[on.device] = this
+		}
+	}
+	return first
 }

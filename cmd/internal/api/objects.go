@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Status is `holdfast status --json`.
 type Status struct {
@@ -51,7 +54,8 @@ type Peer struct {
 type Port struct {
 	Name      string            `json:"name"`
 	Device    string            `json:"device"`
-	Mode      string            `json:"mode"` // zero-copy, native-copy, generic
+	VLAN      uint16            `json:"vlan,omitempty"` // 802.1Q identifier; 0: untagged
+	Mode      string            `json:"mode"`           // zero-copy, native-copy, generic
 	Queues    int               `json:"queues"`
 	Carrier   bool              `json:"carrier"`
 	MAC       string            `json:"mac"`
@@ -60,6 +64,14 @@ type Port struct {
 	Received  Traffic           `json:"received"`
 	Sent      Traffic           `json:"sent"`
 	Frames    map[string]uint64 `json:"frames,omitempty"` // owner of UMEM frames, by ring
+}
+
+// On says in words where the port is: "eth2", "eth2 vlan 30".
+func (p *Port) On() string {
+	if p.VLAN == 0 {
+		return p.Device
+	}
+	return fmt.Sprintf("%s vlan %d", p.Device, p.VLAN)
 }
 
 // Traffic counts frames and their bytes on the wire, Ethernet header included.

@@ -109,14 +109,14 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 	}
 	d.then(server.Close)
 
-	if err := look(d.ports); err != nil {
+	if err := look(plan.devices); err != nil {
 		return nil, err
 	}
-	if d.queues, err = assign(d.ports, plan.workers); err != nil {
+	if d.queues, err = assign(plan.devices, plan.workers); err != nil {
 		return nil, err
 	}
-	release := releaseFailed(d)
-	if err := attach(d.ports, d.log); err != nil {
+	release := releaseFailed(d, plan.devices)
+	if err := attach(plan.devices, d.log); err != nil {
 		return nil, err
 	}
 	d.then(release)
@@ -141,12 +141,12 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 
 // releaseFailed lets go of the devices: they stay mute after the daemon has run, and go
 // back to what they were where the start failed.
-func releaseFailed(d *daemon) func() error {
+func releaseFailed(d *daemon, devices []*device) func() error {
 	return func() error {
 		if d.running {
-			return release(d.ports, stayMute)
+			return release(devices, stayMute)
 		}
-		return release(d.ports, detachFresh)
+		return release(devices, detachFresh)
 	}
 }
 

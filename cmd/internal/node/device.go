@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
@@ -18,75 +20,121 @@ import (
 	"holdfast/dataplane/xsk"
 )
 
+// device is a network device with what the daemon holds of it. One or more ports are on it.
+type device struct {
+	name    string
+	ports   []*port // in the order of their IDs, at least one
+	queues  xsk.PortQueues
+	mtu     int // bytes of an IP packet, tagged or not
+	program *xdp.Program
+	former  former // what it was before this start
+}
+
 // port is a logical port with what the daemon holds of it.
 type port struct {
 	dataplane.Port
+	on       *device
 	prefixes []netip.Prefix
-	queues   xsk.PortQueues
-	program  *xdp.Program
 	tap      *tap.Tap
-	former   former        // what the device was before this start
 	carrier  atomic.Uint32 // a tap.Carrier
 }
 
+// tagged reports whether a port of the device has a VLAN.
+func (d *device) tagged() bool {
+	return slices.ContainsFunc(d.ports, func(p *port) bool { return p.VLAN != packet.Untagged })
+}
+
+// names lists the ports of the device, for messages.
+func (d *device) names() string {
+	var all []string
+	for _, p := range d.ports {
+		all = append(all, p.Name)
+	}
+	if len(all) == 1 {
+		return "port " + all[0]
+	}
+	return "ports " + strings.Join(all, ", ")
+}
+
 // look refuses devices that cannot be data ports, before any is touched.
-func look(ports []*port) error {
-	for _, p := range ports {
-		if err := p.look(); err != nil {
-			return fmt.Errorf("port %s: %w", p.Name, err)
+func look(devices []*device) error {
+	for _, d := range devices {
+		if err := d.look(); err != nil {
+			return fmt.Errorf("%s: %w", d.names(), err)
 		}
 	}
 	return nil
 }
 
-func (p *port) look() error {
-	link, err := netlink.LinkByName(p.Device)
+func (d *device) look() error {
+	link, err := netlink.LinkByName(d.name)
 	if err != nil {
-		return fmt.Errorf("device %s: %w: name one of `ip link` in [devices] of the node file", p.Device, err)
+		return fmt.Errorf("device %s: %w: name one of `ip link` in [devices] of the node file", d.name, err)
 	}
-	if err := p.checkDevice(link); err != nil {
+	if err := d.check(link); err != nil {
 		return err
 	}
-	p.queues.Device = p.Device
-	if p.queues.Channels, err = xsk.ReadChannels(p.Device); err != nil {
+	d.queues.Device = d.name
+	if d.queues.Channels, err = xsk.ReadChannels(d.name); err != nil {
 		return err
 	}
-	attached, err := xdp.Attached(p.Device)
+	attached, err := xdp.Attached(d.name)
 	if err == nil && !attached {
-		p.former, err = remember(link)
+		d.former, err = remember(link)
 	}
 	return err
 }
 
-// attach makes every port's device mute, gives it its TAP and brings it up; look has been
-// there before. On error the devices are as they were before.
-func attach(ports []*port, log *slog.Logger) (err error) {
+// attach makes every device mute, gives its ports their TAPs and brings it up; look has
+// been there before. On error the devices are as they were before.
+func attach(devices []*device, log *slog.Logger) (err error) {
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, release(ports, detachFresh))
+			err = errors.Join(err, release(devices, detachFresh))
 		}
 	}()
-	for _, p := range ports {
-		if err := p.attach(log); err != nil {
-			return fmt.Errorf("port %s: %w", p.Name, err)
+	for _, d := range devices {
+		if err := d.attach(log); err != nil {
+			return fmt.Errorf("%s: %w", d.names(), err)
 		}
 	}
 	return nil
 }
 
-func (p *port) attach(log *slog.Logger) error {
+func (d *device) attach(log *slog.Logger) error {
+	config := xdp.Config{Device: d.name, MAC: d.ports[0].MAC}
+	if d.tagged() {
+		// Promiscuous: the ports have a MAC each, and the filters of most hardware take
+		// VLANs that no kernel device asks for as unwanted, too.
+		config.MAC = packet.MAC{}
+	}
 	var err error
-	if p.program, err = xdp.Attach(xdp.Config{Device: p.Device, MAC: p.MAC}); err != nil {
-		if p.former.link == nil || errors.Is(err, xdp.ErrForeignProgram) || errors.Is(err, xdp.ErrInUse) {
+	if d.program, err = xdp.Attach(config); err != nil {
+		if d.former.link == nil || errors.Is(err, xdp.ErrForeignProgram) || errors.Is(err, xdp.ErrInUse) {
 			return err // nothing was changed, or nothing is to be given back
 		}
-		return errors.Join(err, p.former.restore())
+		return errors.Join(err, d.former.restore())
 	}
-	if why := p.program.Fallback(); why != nil {
-		log.Warn("no native XDP: the generic hook is several times slower", "port", p.Name, "device", p.Device, "why", why)
+	if why := d.program.Fallback(); why != nil {
+		log.Warn("no native XDP: the generic hook is several times slower", "ports", d.names(), "device", d.name, "why", why)
 	}
-	p.Ifindex, p.Program = p.program.Ifindex(), p.program
-	if p.program.Hook() == xdp.HookGeneric {
+	if d.tagged() {
+		if err := xdp.SetTags(d.name, xdp.TagsInFrame); err != nil {
+			return err
+		}
+	}
+	for _, p := range d.ports {
+		if err := p.open(); err != nil {
+			return err
+		}
+	}
+	return d.program.Up()
+}
+
+// open gives a port of an attached device its TAP.
+func (p *port) open() (err error) {
+	p.Ifindex, p.Program, p.MTU = p.on.program.Ifindex(), p.on.program, p.on.mtu
+	if p.on.program.Hook() == xdp.HookGeneric {
 		p.Modes = []xsk.Mode{xsk.ModeCopy} // a driver in zero-copy mode would pass the hook by
 	}
 	if p.tap, err = tap.Open(tap.Config{
@@ -95,23 +143,23 @@ func (p *port) attach(log *slog.Logger) error {
 		return err
 	}
 	p.Kernel = p.tap
-	return p.program.Up()
+	return nil
 }
 
-// checkDevice refuses a device that cannot be a data port.
-func (p *port) checkDevice(link netlink.Link) error {
+// check refuses a device that cannot be a data port.
+func (d *device) check(link netlink.Link) error {
 	a := link.Attrs()
 	if a.Flags&net.FlagLoopback != 0 {
-		return fmt.Errorf("device %s is the loopback: name a device of its own", p.Device)
+		return fmt.Errorf("device %s is the loopback: name a device of its own", d.name)
 	}
 	if a.EncapType != "ether" {
-		return fmt.Errorf("device %s is of kind %q, not Ethernet: name an Ethernet device", p.Device, a.EncapType)
+		return fmt.Errorf("device %s is of kind %q, not Ethernet: name an Ethernet device", d.name, a.EncapType)
 	}
-	const mtuMax = xsk.FrameRoom - 14 - 4 // Ethernet header and one VLAN tag
+	const mtuMax = xsk.FrameRoom - 14 - packet.TagLen // Ethernet header and one VLAN tag
 	if a.MTU > mtuMax {
-		return fmt.Errorf("device %s has an MTU of %d, and frames have room for %d: `ip link set %s mtu 1500`", p.Device, a.MTU, mtuMax, p.Device)
+		return fmt.Errorf("device %s has an MTU of %d, and frames have room for %d: `ip link set %s mtu 1500`", d.name, a.MTU, mtuMax, d.name)
 	}
-	p.MTU = a.MTU
+	d.mtu = a.MTU
 	return nil
 }
 
@@ -124,20 +172,22 @@ const (
 )
 
 // release lets go of what attach holds.
-func release(ports []*port, how releaseHow) error {
+func release(devices []*device, how releaseHow) error {
 	var errs []error
-	for _, p := range ports {
-		if p.tap != nil {
-			errs = append(errs, p.tap.Close())
-			p.tap = nil
+	for _, d := range devices {
+		for _, p := range d.ports {
+			if p.tap != nil {
+				errs = append(errs, p.tap.Close())
+				p.tap = nil
+			}
 		}
-		if p.program == nil {
+		if d.program == nil {
 			continue
 		}
-		errs = append(errs, p.program.Close())
-		p.program = nil
-		if how == detachFresh && p.former.link != nil {
-			errs = append(errs, xdp.Detach(p.Device), p.former.restore())
+		errs = append(errs, d.program.Close())
+		d.program = nil
+		if how == detachFresh && d.former.link != nil {
+			errs = append(errs, xdp.Detach(d.name), d.former.restore())
 		}
 	}
 	return errors.Join(errs...)

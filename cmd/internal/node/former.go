@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"holdfast/dataplane/xdp"
 )
 
 // former is what a device was before it became a port, so that a start that fails can
@@ -14,6 +16,7 @@ import (
 // zero value is a device that was Holdfast's already, which stays mute.
 type former struct {
 	link      netlink.Link
+	tags      xdp.Tags
 	addresses []netlink.Addr
 	routes    []netlink.Route // those that somebody made; the kernel's own come with the addresses
 }
@@ -22,6 +25,9 @@ type former struct {
 func remember(link netlink.Link) (former, error) {
 	f := former{link: link}
 	var err error
+	if f.tags, err = xdp.ReadTags(link.Attrs().Name); err != nil {
+		return former{}, err
+	}
 	if f.addresses, err = netlink.AddrList(link, netlink.FAMILY_ALL); err != nil {
 		return former{}, fmt.Errorf("addresses of %s: %w", link.Attrs().Name, err)
 	}
@@ -39,7 +45,7 @@ func remember(link netlink.Link) (former, error) {
 
 // restore makes the device what it was. It is the kernel's again, and down.
 func (f *former) restore() error {
-	var errs []error
+	errs := []error{xdp.SetTags(f.link.Attrs().Name, f.tags)}
 	for _, a := range f.addresses {
 		a.Flags &^= unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
 		errs = append(errs, netlink.AddrReplace(f.link, &a))

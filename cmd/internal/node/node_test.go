@@ -147,11 +147,12 @@ func TestMadeMAC(t *testing.T) {
 // Without a wish no port has fewer queues than there are workers; a wish that does not
 // fit is refused with what to run.
 func TestAssign(t *testing.T) {
-	ports := func(queues ...int) (all []*port) {
+	devices := func(queues ...int) (all []*device) {
 		for i, n := range queues {
-			p := &port{Port: dataplane.Port{Device: fmt.Sprintf("eth%d", i)}}
-			p.queues = xsk.PortQueues{Device: p.Device, Channels: xsk.Channels{Receive: n, Transmit: n}}
-			all = append(all, p)
+			d := &device{name: fmt.Sprintf("eth%d", i)}
+			d.ports = []*port{{Port: dataplane.Port{ID: packet.PortID(2 * i)}}, {Port: dataplane.Port{ID: packet.PortID(2*i + 1)}}}
+			d.queues = xsk.PortQueues{Device: d.name, Channels: xsk.Channels{Receive: n, Transmit: n}}
+			all = append(all, d)
 		}
 		return all
 	}
@@ -162,7 +163,7 @@ func TestAssign(t *testing.T) {
 	}{
 		{[]int{1, 1}, 0, 1}, {[]int{4, 1}, 0, 1}, {[]int{1, 1}, 1, 1}, {[]int{4, 2}, 2, 2}, {[]int{4, 4}, 1, 1}, {[]int{4, 1}, 2, 0},
 	} {
-		got, err := assign(ports(row.queues...), row.workers)
+		got, err := assign(devices(row.queues...), row.workers)
 		if len(got) != row.want || (err != nil) != (row.want == 0) {
 			t.Errorf("%v queues, %d workers: %v, %v", row.queues, row.workers, got, err)
 		}
@@ -175,6 +176,11 @@ func TestAssign(t *testing.T) {
 		owned := 0
 		for _, queues := range got {
 			owned += len(queues)
+			for _, q := range queues {
+				if q.Port != 0 && q.Port != 2 {
+					t.Errorf("%v queues: %+v names no first port of a device", row.queues, q)
+				}
+			}
 		}
 		if all := row.queues[0] + row.queues[1]; owned != all {
 			t.Errorf("%v queues: %d have an owner", row.queues, owned)

@@ -21,7 +21,8 @@ import (
 // anything is touched.
 type plan struct {
 	name, group, socket, policyFile string
-	ports                           []*port
+	ports                           []*port // by PortID
+	devices                         []*device
 	rules                           *rules.Set
 	translations                    []nat.Translation
 	site                            nat.Site
@@ -92,7 +93,10 @@ func (pl *plan) addGateways(p *config.Policy) (err error) {
 func (pl *plan) addPorts(n *config.Node, p *config.Policy) {
 	for i := range p.Ports {
 		c := &p.Ports[i]
-		one := &port{Port: dataplane.Port{ID: packet.PortID(i), Name: c.Name.V, Device: n.Device(c.Name.V).Name.V}}
+		where := n.Device(c.Name.V) // config has checked that there is one
+		one := &port{Port: dataplane.Port{
+			ID: packet.PortID(i), Name: c.Name.V, Device: where.Name.V, VLAN: packet.VLAN(where.VLAN.V),
+		}}
 		for _, a := range c.Addresses {
 			one.prefixes = append(one.prefixes, a.V)
 		}
@@ -102,6 +106,7 @@ func (pl *plan) addPorts(n *config.Node, p *config.Policy) {
 			one.MAC = pl.madeMAC(c.Name.V)
 		}
 		pl.ports = append(pl.ports, one)
+		pl.place(one)
 	}
 }
 
@@ -110,6 +115,20 @@ var antispoof = map[config.Antispoof]dataplane.Antispoof{
 	config.AntispoofStrict: dataplane.AntispoofStrict,
 	config.AntispoofLoose:  dataplane.AntispoofLoose,
 	config.AntispoofOff:    dataplane.AntispoofOff,
+}
+
+// place enters a port among those of its device.
+func (pl *plan) place(p *port) {
+	for _, d := range pl.devices {
+		if d.name == p.Device {
+			p.on = d
+		}
+	}
+	if p.on == nil {
+		p.on = &device{name: p.Device}
+		pl.devices = append(pl.devices, p.on)
+	}
+	p.on.ports = append(p.on.ports, p)
 }
 
 // madeMAC makes a port's shared MAC from the cluster's key, so that all nodes make the
@@ -128,18 +147,25 @@ func (pl *plan) madeMAC(port string) (mac packet.MAC) {
 }
 
 // assign gives every receive queue a worker. Without a wish there are as many workers as
-// cores, or as the port with the fewest queues allows.
-func assign(ports []*port, workers int) ([][]xsk.QueueRef, error) {
+// cores, or as the device with the fewest queues allows. A queue is named by the first
+// port of its device.
+func assign(devices []*device, workers int) ([][]xsk.QueueRef, error) {
 	var queues []xsk.PortQueues
 	fewest := runtime.NumCPU()
-	for _, p := range ports {
-		queues = append(queues, p.queues)
-		fewest = min(fewest, p.queues.Receive, p.queues.Transmit)
+	for _, d := range devices {
+		queues = append(queues, d.queues)
+		fewest = min(fewest, d.queues.Receive, d.queues.Transmit)
 	}
 	if workers == 0 {
 		workers = max(fewest, 1)
 	}
-	return xsk.Assign(queues, workers)
+	assigned, err := xsk.Assign(queues, workers)
+	for _, refs := range assigned {
+		for i := range refs {
+			refs[i].Port = int(devices[refs[i].Port].ports[0].ID)
+		}
+	}
+	return assigned, err
 }
 
 // CheckReport is what `holdfast check --json` prints.

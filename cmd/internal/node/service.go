@@ -224,10 +224,10 @@ func degraded(s *api.Status) []string {
 	}
 	for _, p := range s.Ports {
 		if !p.Carrier {
-			all = append(all, "port "+p.Name+" ("+p.Device+") has no carrier: check cable and switch")
+			all = append(all, "port "+p.Name+" ("+p.On()+") has no carrier: check cable and switch")
 		}
 		if p.Mode == "generic" {
-			all = append(all, "port "+p.Name+" ("+p.Device+") is driven by the generic hook: several times slower than native")
+			all = append(all, "port "+p.Name+" ("+p.On()+") is driven by the generic hook: several times slower than native")
 		}
 	}
 	return all

@@ -77,12 +77,12 @@ func wallClock(at, now int64) time.Time { return time.Now().Add(time.Duration(at
 
 func (d *daemon) portStatus(p *port) api.Port {
 	one := api.Port{
-		Name: p.Name, Device: p.Device, Mode: "closed", Queues: p.queues.Receive,
+		Name: p.Name, Device: p.Device, VLAN: uint16(p.VLAN), Mode: "closed", Queues: p.on.queues.Receive,
 		Carrier: tap.Carrier(p.carrier.Load()) == tap.CarrierPresent,
 		MAC:     p.MAC.String(), MTU: p.MTU, Addresses: prefixStrings(p.prefixes),
 	}
 	for _, w := range d.workers {
-		one.Mode = p.program.Mode(w.Mode(p.ID)).String()
+		one.Mode = p.on.program.Mode(w.Mode(p.ID)).String()
 		received, sent, _, _ := w.Counters(p.ID)
 		packets, bytes := received.Read()
 		one.Received.Packets += packets
