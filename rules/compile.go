@@ -23,21 +23,14 @@ func Compile(p *config.Policy) (*Set, error) {
 	s := &Set{timeouts: []*conntrack.Timeouts{base}}
 	self := selfSpans(p.Self())
 	var faults config.Errors
-	seen := map[uint32]*config.Rule{}
+	numbers := numbersOf(p.Rules)
 	for i := range p.Rules {
-		r := &p.Rules[i]
-		n := Number(r.ID.V)
-		if other := seen[n]; other != nil || n == 0 {
-			faults = append(faults, clash(r, other))
-		}
-		seen[n] = r
-		if err := s.add(p, r, n, self); err != nil {
-			faults = append(faults, err...)
-		}
+		faults = append(faults, s.add(p, &p.Rules[i], numbers[i], self)...)
 	}
 	if len(faults) > 0 {
 		return nil, faults
 	}
+	s.plant()
 	s.listed = append(s.listed, Rule{ID: config.DefaultID, Action: config.Block})
 	for i := range s.listed {
 		s.byNumber = append(s.byNumber, uint32(i))
@@ -46,23 +39,32 @@ func Compile(p *config.Policy) (*Set, error) {
 	return s, nil
 }
 
-// Number returns the stable number of a rule's id: its xxHash64 folded to 32 bits. About
-// one policy of a thousand rules in ten thousand has two with one number; Compile refuses it.
+// Number returns the number of a rule's id: its xxHash64 folded to 32 bits.
 func Number(id string) uint32 {
 	h := xxhash.Sum64String(id)
 	return uint32(h ^ h>>32)
 }
 
-func clash(r, other *config.Rule) config.Error {
-	with := "the default"
-	if other != nil {
-		with = fmt.Sprintf("rule %q at %s", other.ID.V, other.ID.Pos)
+// numbersOf returns the number of each rule: it is made from the id, so a rule has the
+// same on every node and after a reload. Where two ids have one number by chance, among
+// 100,000 once in a policy, the id that sorts behind the other is hashed anew with a
+// counter; zero is the default's.
+func numbersOf(rules []config.Rule) []uint32 {
+	order := make([]int, len(rules))
+	for i := range order {
+		order[i] = i
 	}
-	return config.Error{
-		Pos:  r.ID.Pos,
-		What: fmt.Sprintf("rule %q has by chance the same number as %s", r.ID.V, with),
-		Mend: "give the rule another id",
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(rules[a].ID.V, rules[b].ID.V) })
+	numbers, taken := make([]uint32, len(rules)), make(map[uint32]bool, len(rules))
+	for _, i := range order {
+		id := rules[i].ID.V
+		n := Number(id)
+		for again := 1; n == 0 || taken[n]; again++ {
+			n = Number(fmt.Sprintf("%s\x00%d", id, again))
+		}
+		numbers[i], taken[n] = n, true
 	}
+	return numbers
 }
 
 // add appends a rule.

@@ -17,7 +17,9 @@ type Set struct {
 	listed    []Rule     // in the order of the policy, the default behind them
 	byNumber  []uint32   // indices into listed, sorted by Rule.Number
 	timeouts  []*conntrack.Timeouts
-	picksUp   bool // some rule admits connections in mid-stream
+	deciders  *classifier // of the rules that decide; nil: there are few, and each is asked
+	speakers  *classifier // of the match rules; nil: there are none, or deciders is nil
+	picksUp   bool        // some rule admits connections in mid-stream
 }
 
 // rule is what a rule wants of a packet, in the order in which it is compared: what is
@@ -49,21 +51,27 @@ const (
 	partTimeouts
 )
 
+// partsMax is how many parts there can be.
+const partsMax = 8
+
 // inherit takes the parts that a rule speaks of over from it.
-func (s *State) inherit(r *says) {
-	if r.spoken == 0 {
+func (s *State) inherit(r *says) { s.take(r, r.spoken) }
+
+// take takes some of them over.
+func (s *State) take(r *says, parts part) {
+	if parts == 0 {
 		return
 	}
-	if r.spoken&partSync != 0 {
+	if parts&partSync != 0 {
 		s.Sync = r.state.Sync
 	}
-	if r.spoken&partMode != 0 {
+	if parts&partMode != 0 {
 		s.Mode = r.state.Mode
 	}
-	if r.spoken&partPickUp != 0 {
+	if parts&partPickUp != 0 {
 		s.PickUp = r.state.PickUp
 	}
-	if r.spoken&partTimeouts != 0 {
+	if parts&partTimeouts != 0 {
 		s.Timeouts = r.state.Timeouts
 	}
 }
@@ -134,19 +142,46 @@ func (s *Set) ByNumber(n uint32) (Rule, bool) {
 // logical port and would leave by the other. It does not allocate.
 func (s *Set) Match(t *packet.Tuple, in, out packet.PortID) Verdict {
 	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out}
+	if s.deciders == nil || t.Src.Is4() != t.Dst.Is4() {
+		return s.matchEach(&q)
+	}
+	none := uint32(len(s.rules))
+	decider := s.deciders.first(s, &q, none)
+	if decider == none {
+		return Verdict{Action: Block, Rule: none}
+	}
+	var state State
+	if s.speakers != nil {
+		s.speakers.spoken(s, &q, decider, &state)
+	}
+	return s.verdict(decider, state)
+}
+
+// linearMax is how many rules are asked one after the other: with so few that is as fast
+// as the classifier (docs/benchmarks.md, row N5).
+const linearMax = 4
+
+// matchEach is Match without the classifier.
+func (s *Set) matchEach(q *query) Verdict {
 	var state State
 	for i := range s.rules {
 		r := &s.rules[i]
-		if s.differs(r, &q) != FieldNone {
+		if s.differs(r, q) != FieldNone {
 			continue
+		}
+		if r.says.action != config.Match {
+			return s.verdict(uint32(i), state)
 		}
 		state.inherit(&r.says)
-		if r.says.action == config.Match {
-			continue
-		}
-		return Verdict{Action: actions[r.says.action], State: state, Rule: uint32(i), Number: r.says.number}
 	}
 	return Verdict{Action: Block, Rule: uint32(len(s.rules))}
+}
+
+// verdict is what a rule decides, after what the match rules before it have said.
+func (s *Set) verdict(rule uint32, state State) Verdict {
+	says := &s.rules[rule].says
+	state.inherit(says)
+	return Verdict{Action: actions[says.action], State: state, Rule: rule, Number: says.number}
 }
 
 // actions translates what decides.

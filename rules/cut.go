@@ -1,0 +1,410 @@
+package rules
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"holdfast/rules/config"
+)
+
+// The limits of the trees, by measurement (docs/benchmarks.md, row N5).
+const (
+	leafMax    = 8       // a leaf with as many rules is not cut
+	hidingMax  = 256     // boxes that others are looked for behind
+	hidingWide = 8192    // likewise, of those that are wide in both addresses, once
+	kindsMin   = 64      // with fewer rules one tree is enough
+	cutDepth   = 24      // nor is one so deep
+	boxesMax   = 32      // of one rule; one with more lists is taken for larger than it is
+	sampleMax  = 4096    // boxes that are looked at to choose where to cut
+	narrowBits = 24      // an IPv4 range of 2^24 addresses is narrow, a larger one wide
+	copiesMax  = 4       // a cut may not make more entries than so many times the boxes
+	wideIPv6   = 1 << 28 // an IPv6 range is narrow if its first word spans no more
+)
+
+// interval is first to last, both included.
+type interval struct{ first, last uint32 }
+
+func (i interval) overlaps(o interval) bool { return i.first <= o.last && o.first <= i.last }
+
+// box is a part of what a rule holds, or a little more.
+type box struct {
+	dims  [dimensions]interval
+	rule  uint32
+	exact bool // it holds nothing that the rule does not
+}
+
+// covers reports whether, within a region, a box holds all of another.
+func (b *box) covers(o *box, region *[dimensions]interval) bool {
+	for d := range b.dims {
+		first, last := max(o.dims[d].first, region[d].first), min(o.dims[d].last, region[d].last)
+		if b.dims[d].first > first || b.dims[d].last < last {
+			return false
+		}
+	}
+	return true
+}
+
+// space is all points.
+var space = func() (all [dimensions]interval) {
+	for d := range all {
+		all[d].last = math.MaxUint32
+	}
+	return all
+}()
+
+// gardener grows the trees of one classifier.
+type gardener struct {
+	c        *classifier
+	boxes    []box
+	deciding bool // every rule decides, so one may hide another
+}
+
+// plant makes the classifiers of all rules, where there are more than a few.
+func (s *Set) plant() {
+	if len(s.rules) <= linearMax {
+		return
+	}
+	s.deciders = s.classify(true)
+	if slices.ContainsFunc(s.rules, func(r rule) bool { return r.says.action == config.Match }) {
+		s.speakers = s.classify(false)
+	}
+}
+
+// classify makes the trees of the rules that decide, or of those that do not.
+func (s *Set) classify(deciding bool) *classifier {
+	g := &gardener{c: &classifier{}, deciding: deciding}
+	g.c.entries = append(g.c.entries, entry{rule: noRule, mark: markLast})
+	many := len(s.rules) > kindsMin
+	for family := range families {
+		var sorted [4][]uint32 // by whether source and destination are narrow
+		g.boxes = g.boxes[:0]
+		for i := range s.rules {
+			if (s.rules[i].says.action != config.Match) != deciding {
+				continue
+			}
+			for _, b := range s.boxesOf(uint32(i), family) {
+				kind := 0
+				if many && narrow(&b, dimFrom, family) {
+					kind |= 1
+				}
+				if many && narrow(&b, dimTo, family) {
+					kind |= 2
+				}
+				sorted[kind] = append(sorted[kind], uint32(len(g.boxes)))
+				g.boxes = append(g.boxes, b)
+			}
+		}
+		sorted[0] = g.unhidden(sorted[0], &space, hidingWide)
+		for _, held := range sorted {
+			if len(held) > 0 {
+				root := g.grow(held, space, 0, leafWord[family])
+				g.c.trees[family] = append(g.c.trees[family], tree{root: root, first: g.boxes[held[0]].rule})
+			}
+		}
+		slices.SortFunc(g.c.trees[family], func(a, b tree) int { return cmp.Compare(a.first, b.first) })
+	}
+	return g.c
+}
+
+// narrow reports whether a box holds few addresses in the four words from d on.
+func narrow(b *box, d, family int) bool {
+	if family == inIPv4 {
+		return b.dims[d+3].last-b.dims[d+3].first < 1<<narrowBits
+	}
+	return b.dims[d].last-b.dims[d].first < wideIPv6
+}
+
+// boxesOf returns boxes that hold at least what a rule holds of one family.
+func (s *Set) boxesOf(rule uint32, family int) []box {
+	r := &s.rules[rule]
+	from, to := s.rangesOf(r.from, family), s.rangesOf(r.to, family)
+	if len(from) == 0 || len(to) == 0 {
+		return nil
+	}
+	one := box{dims: space, rule: rule, exact: family == inIPv4}
+	fromPorts, toPorts := s.portsIn(r.fromPorts), s.portsIn(r.toPorts)
+	for _, list := range []*[][4]interval{&from, &to} {
+		if len(from)*len(to) > boxesMax {
+			*list, one.exact = [][4]interval{around(*list)}, false
+		}
+	}
+	if len(from)*len(to)*len(toPorts) > boxesMax {
+		toPorts, one.exact = []interval{hull(toPorts)}, false
+	}
+	var exact [3]bool
+	one.dims[dimProto], exact[0] = hullOf(r.protos[:])
+	one.dims[dimIn], exact[1] = logicalPorts(r.in)
+	one.dims[dimOut], exact[2] = logicalPorts(r.out)
+	one.dims[dimFromPort] = hull(fromPorts)
+	one.exact = one.exact && exact == [3]bool{true, true, true} && len(fromPorts) == 1
+	var all []box
+	for _, f := range from {
+		copy(one.dims[dimFrom:], f[:])
+		for _, t := range to {
+			copy(one.dims[dimTo:], t[:])
+			for _, p := range toPorts {
+				one.dims[dimToPort] = p
+				all = append(all, one)
+			}
+		}
+	}
+	return all
+}
+
+// rangesOf returns the words of the spans of a list that are of one family.
+func (s *Set) rangesOf(l list, family int) [][4]interval {
+	spans := []span{everything}
+	if !l.any() {
+		spans = s.addresses[l.start:l.end]
+	}
+	var all [][4]interval
+	for _, sp := range spans {
+		if family == inIPv4 {
+			if sp.last.less(ipv4[0].first) || ipv4[0].last.less(sp.first) {
+				continue
+			}
+			if sp.first.less(ipv4[0].first) {
+				sp.first = ipv4[0].first
+			}
+			if ipv4[0].last.less(sp.last) {
+				sp.last = ipv4[0].last
+			}
+		} else if !sp.first.less(ipv4[0].first) && !ipv4[0].last.less(sp.last) {
+			continue
+		}
+		all = append(all, wordsOf(sp))
+	}
+	return all
+}
+
+// wordsOf returns the words of a span: as long as first and last are alike in a word the
+// next one matters, and behind it every value may occur.
+func wordsOf(s span) (w [4]interval) {
+	first := [4]uint32{uint32(s.first.high >> 32), uint32(s.first.high), uint32(s.first.low >> 32), uint32(s.first.low)}
+	last := [4]uint32{uint32(s.last.high >> 32), uint32(s.last.high), uint32(s.last.low >> 32), uint32(s.last.low)}
+	alike := true
+	for i := range w {
+		w[i] = interval{last: math.MaxUint32}
+		if alike {
+			w[i] = interval{first[i], last[i]}
+			alike = first[i] == last[i]
+		}
+	}
+	return w
+}
+
+// around returns the smallest box around all.
+func around(all [][4]interval) (w [4]interval) {
+	w = all[0]
+	for _, one := range all[1:] {
+		for i := range w {
+			w[i] = interval{min(w[i].first, one[i].first), max(w[i].last, one[i].last)}
+		}
+	}
+	return w
+}
+
+// portsIn returns the port numbers of a list.
+func (s *Set) portsIn(l list) []interval {
+	if l.any() {
+		return []interval{{0, math.MaxUint16}}
+	}
+	var all []interval
+	for _, p := range s.ports[l.start:l.end] {
+		all = append(all, interval{uint32(p.first), uint32(p.last)})
+	}
+	return all
+}
+
+// hull returns the smallest interval around all.
+func hull(all []interval) interval {
+	h := all[0]
+	for _, i := range all[1:] {
+		h = interval{min(h.first, i.first), max(h.last, i.last)}
+	}
+	return h
+}
+
+// hullOf returns the smallest interval around a set of numbers, of which each word holds
+// 64, and whether it holds nothing else.
+func hullOf(set []uint64) (h interval, exact bool) {
+	h, n := interval{math.MaxUint32, 0}, 0
+	for v := range uint32(len(set) * 64) {
+		if set[v>>6]>>(v&63)&1 != 0 {
+			h, n = interval{min(h.first, v), v}, n+1
+		}
+	}
+	return h, n > 0 && uint32(n) == h.last-h.first+1
+}
+
+// logicalPorts is hullOf for a set of logical ports, of which the empty one holds all.
+func logicalPorts(set portSet) (h interval, exact bool) {
+	if set == 0 {
+		return interval{0, math.MaxUint8}, true
+	}
+	return hullOf([]uint64{uint64(set)})
+}
+
+// grow makes a tree of boxes, which are in the order of their rules, within a region.
+func (g *gardener) grow(held []uint32, region [dimensions]interval, depth, word int) ref {
+	held = g.unhidden(held, &region, hidingMax)
+	if len(held) <= leafMax || depth == cutDepth {
+		return g.plant(held, word)
+	}
+	d, keys := g.choose(held, &region)
+	if len(keys) == 0 {
+		return g.plant(held, word)
+	}
+	at := ref(len(g.c.nodes))
+	g.c.nodes = append(g.c.nodes, node{dim: uint8(d)})
+	n := node{dim: uint8(d)}
+	for i := range n.keys {
+		n.keys[i] = math.MaxUint32
+	}
+	copy(n.keys[:], keys)
+	whole := region[d]
+	for i := range len(keys) + 1 {
+		part := whole
+		if i > 0 {
+			part.first = keys[i-1]
+		}
+		if i < len(keys) {
+			part.last = keys[i] - 1
+		}
+		region[d] = part
+		var in []uint32
+		for _, b := range held {
+			if g.boxes[b].dims[d].overlaps(part) {
+				in = append(in, b)
+			}
+		}
+		child := g.grow(in, region, depth+1, word)
+		for j := i; j < fanOut; j++ {
+			n.parts[j] = child
+		}
+	}
+	g.c.nodes[at] = n
+	return at
+}
+
+// unhidden returns the boxes that matter within a region: not those that an earlier rule
+// that decides hides there. It gives up where many boxes hide nothing.
+func (g *gardener) unhidden(held []uint32, region *[dimensions]interval, most int) []uint32 {
+	if !g.deciding {
+		return held
+	}
+	var seen, hiding []uint32
+	for n, i := range held {
+		if len(hiding) > most {
+			return append(seen, held[n:]...)
+		}
+		b := &g.boxes[i]
+		if slices.ContainsFunc(hiding, func(j uint32) bool { return g.boxes[j].covers(b, region) }) {
+			continue
+		}
+		seen = append(seen, i)
+		if b.exact {
+			hiding = append(hiding, i)
+		}
+	}
+	return seen
+}
+
+// plant makes a leaf.
+func (g *gardener) plant(held []uint32, word int) ref {
+	start := len(g.c.entries)
+	for _, b := range held {
+		g.c.entries = append(g.c.entries, entryOf(&g.boxes[b], word))
+	}
+	if len(g.c.entries) == start {
+		return refLeaf // entries[0]
+	}
+	g.c.entries[len(g.c.entries)-1].mark |= markLast
+	return refLeaf | ref(start)
+}
+
+func entryOf(b *box, word int) entry {
+	from, to := b.dims[dimFrom+word], b.dims[dimTo+word]
+	short := func(d int) shortReach {
+		return shortReach{uint16(b.dims[d].first), uint16(b.dims[d].last - b.dims[d].first)}
+	}
+	one := func(d int) byteReach {
+		return byteReach{uint8(b.dims[d].first), uint8(b.dims[d].last - b.dims[d].first)}
+	}
+	e := entry{
+		rule: b.rule, from: reach{from.first, from.last - from.first}, to: reach{to.first, to.last - to.first},
+		fromPort: short(dimFromPort), toPort: short(dimToPort), proto: one(dimProto), in: one(dimIn), out: one(dimOut),
+	}
+	if b.exact {
+		e.mark = markExact
+	}
+	return e
+}
+
+// choose returns the dimension to cut and where: the one whose fullest part has the
+// fewest boxes, counting what lies in several. No keys: no cut is worth it.
+func (g *gardener) choose(held []uint32, region *[dimensions]interval) (d int, keys []uint32) {
+	step := (len(held) + sampleMax - 1) / sampleMax
+	var sample []uint32
+	for i := 0; i < len(held); i += step {
+		sample = append(sample, held[i])
+	}
+	best := float64(len(sample)) * 0.9
+	for dim := range dimensions {
+		cuts := g.cuts(sample, dim, region[dim])
+		if len(cuts) == 0 {
+			continue
+		}
+		fullest, total := g.weigh(sample, dim, cuts)
+		if total > copiesMax*len(sample) {
+			continue
+		}
+		if score := float64(fullest) + float64(total-len(sample))/fanOut; score < best {
+			best, d, keys = score, dim, cuts
+		}
+	}
+	return d, keys
+}
+
+// cuts returns up to seven values that divide the edges of boxes in one dimension evenly.
+func (g *gardener) cuts(sample []uint32, d int, region interval) []uint32 {
+	var edges []uint32
+	for _, b := range sample {
+		i := g.boxes[b].dims[d]
+		if i.first > region.first && i.first <= region.last {
+			edges = append(edges, i.first)
+		}
+		if i.last < region.last && i.last >= region.first {
+			edges = append(edges, i.last+1)
+		}
+	}
+	slices.Sort(edges)
+	if distinct := slices.Compact(slices.Clone(edges)); len(distinct) < fanOut {
+		return distinct
+	}
+	var keys []uint32
+	for i := 1; i < fanOut; i++ {
+		if key := edges[i*len(edges)/fanOut]; len(keys) == 0 || key > keys[len(keys)-1] {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// weigh returns how many boxes lie in the fullest part, and in all parts together.
+func (g *gardener) weigh(sample []uint32, d int, keys []uint32) (fullest, total int) {
+	var counts [fanOut]int
+	for _, b := range sample {
+		i := g.boxes[b].dims[d]
+		for part := range len(keys) + 1 {
+			if (part == 0 || i.last >= keys[part-1]) && (part == len(keys) || i.first < keys[part]) {
+				counts[part]++
+			}
+		}
+	}
+	for _, n := range counts {
+		fullest, total = max(fullest, n), total+n
+	}
+	return fullest, total
+}
