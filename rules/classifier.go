@@ -196,8 +196,8 @@ func (c *classifier) spoken(s *Set, q *query, limit uint32, state *State) {
 			if e.rule >= limit {
 				break
 			}
-			if r := &s.rules[min(int(e.rule), len(s.rules)-1)]; e.holds(&p, leafWord[family]) && s.differs(r, q) == FieldNone {
-				told := r.says.spoken
+			if e.holds(&p, leafWord[family]) && (e.mark&markExact != 0 || s.differs(&s.rules[e.rule], q) == FieldNone) {
+				told := s.says[e.rule].spoken
 				for i := range from {
 					if told>>i&1 != 0 {
 						if from[i] > e.rule {
@@ -207,7 +207,7 @@ func (c *classifier) spoken(s *Set, q *query, limit uint32, state *State) {
 						}
 					}
 				}
-				state.take(&r.says, told)
+				state.take(&s.says[e.rule], told)
 			}
 			if e.mark&markLast != 0 {
 				break

@@ -74,9 +74,8 @@ func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, self []span) 
 		in: portsOf(p, r.In), out: portsOf(p, r.Out), protos: protosOf(r.Protos),
 		fromPorts: s.addPorts(spansOf(r.FromPorts)), toPorts: s.addPorts(destinationsOf(r)),
 		from: s.addAddresses(r.From, self), to: s.addAddresses(r.To, self),
-		says: says,
 	}
-	s.rules = append(s.rules, c)
+	s.rules, s.says = append(s.rules, c), append(s.says, says)
 	listed := Rule{ID: r.ID.V, Number: number, Action: r.Action.V, Pos: r.Pos}
 	for _, l := range r.Labels {
 		listed.Labels = append(listed.Labels, l.V)

@@ -66,7 +66,7 @@ func (s *Set) plant() {
 		return
 	}
 	s.deciders = s.classify(true)
-	if slices.ContainsFunc(s.rules, func(r rule) bool { return r.says.action == config.Match }) {
+	if slices.ContainsFunc(s.says, func(r says) bool { return r.action == config.Match }) {
 		s.speakers = s.classify(false)
 	}
 }
@@ -80,7 +80,7 @@ func (s *Set) classify(deciding bool) *classifier {
 		var sorted [4][]uint32 // by whether source and destination are narrow
 		g.boxes = g.boxes[:0]
 		for i := range s.rules {
-			if (s.rules[i].says.action != config.Match) != deciding {
+			if (s.says[i].action != config.Match) != deciding {
 				continue
 			}
 			for _, b := range s.boxesOf(uint32(i), family) {

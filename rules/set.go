@@ -12,6 +12,7 @@ import (
 // Set is a compiled filter. The zero value blocks everything.
 type Set struct {
 	rules     []rule
+	says      []says     // of each rule, apart from what it wants: one in 100,000 is looked at
 	addresses []span     // of all rules, each rule's lists beside each other
 	ports     []portSpan // likewise
 	listed    []Rule     // in the order of the policy, the default behind them
@@ -30,7 +31,6 @@ type rule struct {
 	toPorts   list // into Set.ports
 	fromPorts list
 	to, from  list // into Set.addresses
-	says      says
 }
 
 // says is what a rule says of a packet that matches.
@@ -169,17 +169,17 @@ func (s *Set) matchEach(q *query) Verdict {
 		if s.differs(r, q) != FieldNone {
 			continue
 		}
-		if r.says.action != config.Match {
+		if s.says[i].action != config.Match {
 			return s.verdict(uint32(i), state)
 		}
-		state.inherit(&r.says)
+		state.inherit(&s.says[i])
 	}
 	return Verdict{Action: Block, Rule: uint32(len(s.rules))}
 }
 
 // verdict is what a rule decides, after what the match rules before it have said.
 func (s *Set) verdict(rule uint32, state State) Verdict {
-	says := &s.rules[rule].says
+	says := &s.says[rule]
 	state.inherit(says)
 	return Verdict{Action: actions[says.action], State: state, Rule: rule, Number: says.number}
 }
