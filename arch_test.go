@@ -60,6 +60,7 @@ var floors = []floor{
 
 	{"sync/simulator", 7, "virtual time and network around the production machines"},
 	{"cmd/internal/...", 7, "what only the commands need"},
+	{"bench/ruleset", 7, "filters and packets to measure the classifier with"},
 	{"bench/tracker", 7, "the tracker alone, measured without sockets"},
 	{"bench/gen", 7, "load generators, which only the benchmarks need"},
 	{"bench/peers", 7, "other firewalls to measure against, which only the benchmarks need"},

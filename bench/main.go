@@ -66,6 +66,7 @@ func scenarios() []Scenario {
 		{"N2", "ns per packet of an established connection, tracker alone", tracking},
 		{"N3", "ns per new connection, tracker and journal alone", births},
 		{"N4", "bytes per connection", memory},
+		{"N5", "which rule decides on a first packet, 10 to 100,000 rules", matching},
 		{"N14", "kill by gateway, last packet", killByGateway},
 		{"N15", "kill by any selector, last packet", killByAny},
 		{"N16", "two workers against one, tracker alone", twoWorkers},

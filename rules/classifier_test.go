@@ -16,8 +16,7 @@ import (
 
 // same holds the classifier against asking each rule, for one packet.
 func same(s *Set, p *packet.Tuple, in, out packet.PortID) error {
-	q := query{src: numberOf(&p.Src), dst: numberOf(&p.Dst), tuple: p, in: in, out: out}
-	if got, want := s.Match(p, in, out), s.matchEach(&q); got != want {
+	if got, want := s.Match(p, in, out), s.MatchEach(p, in, out); got != want {
 		return fmt.Errorf("%v in %d out %d: the classifier says %+v, the rules one by one %+v", p, in, out, got, want)
 	}
 	return nil

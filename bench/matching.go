@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"holdfast/bench/ruleset"
+	"holdfast/dataplane/packet"
+	"holdfast/rules"
+	"holdfast/rules/config"
+)
+
+// filterSize is a number of rules, with the goals of N5 in ns.
+type filterSize struct {
+	rules     int
+	must, aim float64
+}
+
+var filterSizes = []filterSize{{10, 60, 20}, {1000, 150, 45}, {10_000, 250, 70}, {100_000, 500, 110}}
+
+const (
+	matchingEach    = 1 << 18 // first packets in a round
+	matchingPackets = 1 << 12 // different ones: they lie in cache, as one does that was just decoded
+	linearEach      = 1 << 10 // packets of the peer that asks every rule, which takes its time
+)
+
+// matching is N5.
+func matching(ctx context.Context, quick bool, progress io.Writer) (Row, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	row := Row{
+		ID: "N5", Name: "which rule decides on a first packet", Unit: "ns",
+		Notes: "Filters of three shapes like those of ClassBench (bench/ruleset), seed 1; packets drawn from rules evenly. " +
+			"Peers: asking one rule after the other; compiling the filter, in ms.",
+	}
+	for _, shape := range ruleset.Shapes {
+		for _, size := range filterSizes {
+			p, err := matchingPoint(ctx, shape, size)
+			if err != nil {
+				return row, fmt.Errorf("%v, %d rules: %w", shape, size.rules, err)
+			}
+			fmt.Fprintf(progress, "  %s: %.0f ns (%.0f to %.0f), one by one %.0f, compiled in %.0f ms\n",
+				p.At, p.Value, p.Min, p.Max, p.Peers["linear"], p.Peers["compile ms"])
+			row.Points = append(row.Points, p)
+		}
+	}
+	return row, nil
+}
+
+func matchingPoint(ctx context.Context, shape ruleset.Shape, size filterSize) (p Point, err error) {
+	filter := ruleset.Filter(shape, size.rules, 1)
+	policy := &config.Policy{Rules: filter}
+	begin := time.Now()
+	set, err := rules.Compile(policy)
+	if err != nil {
+		return p, err
+	}
+	p = Point{At: fmt.Sprintf("%v %d", shape, size.rules), Must: size.must, Aim: size.aim,
+		Peers: map[string]float64{"compile ms": float64(time.Since(begin).Microseconds()) / 1000}}
+	packets := ruleset.Packets(filter, matchingPackets, 2)
+	measure := func(n int, match func(*packet.Tuple) rules.Verdict) func() (int, time.Duration, error) {
+		return func() (int, time.Duration, error) {
+			begin := time.Now()
+			for i := range n {
+				if v := match(&packets[i%matchingPackets]); int(v.Rule) >= set.Len() {
+					return 0, 0, fmt.Errorf("%v: no rule decides", packets[i%matchingPackets])
+				}
+			}
+			return n, time.Since(begin), nil
+		}
+	}
+	fast := measure(matchingEach, func(t *packet.Tuple) rules.Verdict { return set.Match(t, 0, 1) })
+	if _, _, err := fast(); err != nil {
+		return p, err
+	}
+	if p.Value, p.Min, p.Max, err = perEach(ctx, trackingRounds, fast); err != nil {
+		return p, err
+	}
+	p.OK = p.Value <= p.Must
+	p.Peers["linear"], _, _, err = perEach(ctx, 3, measure(linearEach, func(t *packet.Tuple) rules.Verdict { return set.MatchEach(t, 0, 1) }))
+	return p, err
+}
