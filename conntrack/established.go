@@ -26,7 +26,7 @@ func (c *Conn) trackEstablished(p *packet.Parsed, dir Direction) (known, due boo
 		return false, false
 	}
 	s, r := &c.edge[dir&1], &c.edge[dir&1^1]
-	end := p.Seq + uint32(p.End) - uint32(p.Payload)
+	end := p.Seq + p.End - uint32(p.Payload)
 	ack, sack := p.Ack, p.Ack
 	win := uint32(p.Window)
 	if both&SeenScale != 0 {

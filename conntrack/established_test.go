@@ -43,7 +43,7 @@ func TestEstablishedIsTheLongWay(t *testing.T) {
 			}
 			p := tcpPacket(tuple(packet.TCP, "10.0.0.1", 1, "10.0.0.2", 2), packet.FlagACK, wiggle(uint32(s.end), 70000), wiggle(uint32(peer.end), 70000))
 			p.End += 1460
-			p.Payload = p.End - uint16([]int{0, 0, 1, 500, 1460}[r.IntN(5)])
+			p.Payload = uint16(p.End) - uint16([]int{0, 0, 1, 500, 1460}[r.IntN(5)])
 			p.Window = uint16([]uint32{0, 1, 1000, 65535, r.Uint32()}[r.IntN(5)])
 			p.SACKRight = p.Ack
 			if r.IntN(6) == 0 {

@@ -216,7 +216,7 @@ func (l *lives) segment(p *packet.Parsed, k int, dir Direction, op [6]byte) {
 	if op[3] > 128 {
 		p.Seq += move(op[3])
 	} else if p.TCPFlags&packet.FlagSYN == 0 {
-		p.End += uint16(op[3]) * 10
+		p.End += uint32(op[3]) * 10
 	}
 	p.Ack += move(op[4])
 	p.SACKRight = p.Ack

@@ -16,7 +16,7 @@ func TestExportOfSYN(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	for i := range 1000 {
 		p := tcpPacket(numbered(i), packet.FlagSYN, r.Uint32(), 0)
-		p.Window, p.End = uint16(r.Uint32()), p.End+uint16(r.IntN(3)*100)
+		p.Window, p.End = uint16(r.Uint32()), p.End+uint32(r.IntN(3)*100)
 		if r.IntN(2) == 0 {
 			p.TCPOptions, p.WScale = packet.HasWScale|packet.HasSACKPermitted, uint8(r.IntN(15))
 		}

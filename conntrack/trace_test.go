@@ -105,11 +105,11 @@ func proposalFor(original packet.Tuple) Proposal {
 // parsed makes what the decoder would find in a packet of so much payload.
 func parsed(tuple packet.Tuple, payload int) packet.Parsed {
 	p := packet.Parsed{
-		Tuple: tuple, Kind: packet.KindIP, Version: 6, EtherType: 0x86dd,
-		L3: 14, L4: 54, Payload: 74, End: uint16(74 + payload), TTL: 64,
+		Tuple: tuple, Kind: packet.KindIP, Version: 6,
+		L3: 14, L4: 54, Payload: 74, End: uint32(74 + payload), TTL: 64,
 	}
 	if tuple.Src.Is4() {
-		p.Version, p.EtherType = 4, 0x0800
+		p.Version = 4
 	}
 	if tuple.Proto == packet.ICMP || tuple.Proto == packet.ICMPv6 {
 		p.ICMPType, p.ICMPCode = uint8(tuple.DstPort>>8), uint8(tuple.DstPort)

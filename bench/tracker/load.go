@@ -105,7 +105,7 @@ func (l *Load) track(p *packet.Parsed, r *conntrack.Result) error {
 func segment(t packet.Tuple, f packet.TCPFlags, seq, ack uint32) packet.Parsed {
 	return packet.Parsed{
 		Tuple: t, Seq: seq, Ack: ack, SACKRight: ack, L3: 14, L4: 34, Payload: 54, End: 54, Window: 65535,
-		TCPFlags: f, Version: 4, Kind: packet.KindIP, TTL: 64, EtherType: 0x0800,
+		TCPFlags: f, Version: 4, Kind: packet.KindIP, TTL: 64,
 	}
 }
 

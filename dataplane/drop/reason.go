@@ -25,7 +25,7 @@ const (
 	IPv6Jumbogram     // payload length 0 with options (M6, RFC 2675)
 	IPv6ChainInvalid  // extension header chain truncated, too long or out of order (M1-M3)
 	IPv6RoutingType0  // RFC 5095 (A8)
-	Fragment          // fragments are not followed yet (K)
+	Fragment          // a piece of a datagram, where only whole ones are taken (K)
 	TCPTruncated      // data offset < 5 or past the packet (A3)
 	TCPFlagsInvalid   // a set that BEHAVIOUR A6 does not allow
 	UDPTruncated      // length < 8 or past the payload (A3)
@@ -62,6 +62,14 @@ const (
 	PickUpTranslated    // a connection in mid-stream that a rule would pick up and the policy translate (F4)
 	AdmissionShed       // a first packet too many in an overloaded burst: what is established goes on (B15)
 	Killed              // its connection was killed a moment ago and is being taken away (Q1)
+
+	// Fragments (BEHAVIOUR K). Each piece counts, also those that came before the reason did.
+	FragmentInvalid  // empty, not a multiple of 8 bytes, past 65,535, or of too many (K5)
+	FragmentOverlap  // overlaps another, or the pieces disagree on the end; later ones too (K3)
+	FragmentTiny     // the first piece does not hold all headers (K4)
+	FragmentChecksum // the transport checksum of the whole is wrong (K10)
+	FragmentTimeout  // the others did not come in time (K2)
+	FragmentPressure // its source, or all together, had too many waiting, and it was the oldest (K11)
 
 	// Admit: the first packet.
 	RuleBlock         // a block rule, or the default
@@ -115,6 +123,8 @@ var reasonNames = [reasonsCount]string{
 	ICMPErrorUnmatched: "icmp-error-unmatched", ICMPTypeUntracked: "icmp-type-untracked", TableFull: "table-full",
 	TupleClash: "tuple-clash", PickUpTranslated: "pick-up-translated", AdmissionShed: "admission-shed", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
 	NATNoTarget: "nat-no-target", NATUntranslatable: "nat-untranslatable",
+	FragmentInvalid: "fragment-invalid", FragmentOverlap: "fragment-overlap", FragmentTiny: "fragment-tiny",
+	FragmentChecksum: "fragment-checksum", FragmentTimeout: "fragment-timeout", FragmentPressure: "fragment-pressure",
 	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",
 	NeighborUnresolved: "neighbor-unresolved", TooBig: "too-big", SameTuple: "same-tuple",
 	ToSelf: "to-self", FromSelf: "from-self", TapFull: "tap-full", TapUnanswered: "tap-unanswered",

@@ -101,7 +101,7 @@ func AppendProhibition(dst []byte, r *Prohibition) int {
 	r.putTransport(transport)
 	p := Parsed{
 		Tuple: r.Tuple, Kind: KindIP, Version: 4,
-		L3: ethernetLen, L4: uint16(ethernetLen + h.ipLen()), End: uint16(ethernetLen + h.ipLen() + quoteTransport),
+		L3: ethernetLen, L4: uint16(ethernetLen + h.ipLen()), End: uint32(ethernetLen + h.ipLen() + quoteTransport),
 	}
 	if !r.Tuple.Src.Is4() {
 		p.Version = 6

@@ -20,7 +20,7 @@ const (
 	etherQinQ   = 0x88a8 // 802.1ad
 	etherIPv6   = 0x86dd
 
-	// frameMax keeps every offset in 16 bits. UMEM frames are at most 4096 bytes long.
+	// frameMax bounds what is taken for a frame: UMEM frames are at most 4096 bytes long.
 	frameMax = 0xffff
 )
 
@@ -31,7 +31,8 @@ const arpLen = 28
 // complete and the packet is fit for the stages that p.Kind allows, otherwise the reason
 // to drop it. It neither keeps nor changes frame.
 //
-// drop.Fragment is a refusal for now: pieces of datagrams are not followed yet.
+// drop.Fragment is what it says of a piece of a datagram, about which nothing can be decided
+// alone: see PieceOf, and DecodeWhole for when all of them are together.
 func Decode(frame []byte, p *Parsed) drop.Reason {
 	*p = Parsed{}
 	if len(frame) < ethernetLen {
@@ -40,10 +41,9 @@ func Decode(frame []byte, p *Parsed) drop.Reason {
 	if len(frame) > frameMax {
 		return drop.TooBig
 	}
-	p.EtherType = binary.BigEndian.Uint16(frame[12:])
 	p.L3 = ethernetLen
 	var reason drop.Reason
-	switch p.EtherType {
+	switch binary.BigEndian.Uint16(frame[12:]) {
 	case etherIPv4:
 		reason = decodeIPv4(frame, p)
 	case etherIPv6:
@@ -79,7 +79,7 @@ func decodeARP(frame []byte, p *Parsed) drop.Reason {
 		return drop.FrameTruncated
 	}
 	p.Kind = KindARP
-	p.L4, p.Payload, p.End = ethernetLen, ethernetLen, uint16(len(frame))
+	p.L4, p.Payload, p.End = ethernetLen, ethernetLen, uint32(len(frame))
 	return drop.Pass
 }
 

@@ -53,7 +53,7 @@ func decodeIPv4(frame []byte, p *Parsed) drop.Reason {
 	p.Version = 4
 	p.TTL = h[ipv4TTLAt]
 	p.L4 = uint16(ethernetLen + header)
-	p.End = uint16(ethernetLen + total)
+	p.End = uint32(ethernetLen + total)
 
 	p.Tuple.Src.set4(h[ipv4SrcAt:])
 	p.Tuple.Dst.set4(h[ipv4DstAt:])

@@ -67,7 +67,7 @@ func decodeIPv6(frame []byte, p *Parsed) drop.Reason {
 	p.Version = 6
 	p.TTL = h[ipv6HopLimitAt]
 	p.L4 = ethernetLen + ipv6Len
-	p.End = uint16(ethernetLen + ipv6Len + length)
+	p.End = uint32(ethernetLen + ipv6Len + length)
 	p.Tuple.Src = Addr(h[ipv6SrcAt:])
 	p.Tuple.Dst = Addr(h[ipv6DstAt:])
 	p.Tuple.Proto = next

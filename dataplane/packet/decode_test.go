@@ -384,7 +384,7 @@ func TestG6_NeighborDiscoveryIsNotTracked(t *testing.T) {
 func TestG9_OtherProtocols(t *testing.T) {
 	for _, proto := range []Proto{0, 3, 4, ESP, 41, 51, 89, 253, 255} {
 		p := mustDecode(t, ipv4(client4, server4, proto, nil, []byte{1, 2, 3}))
-		if p.Tuple.Proto != proto || p.Tuple.SrcPort|p.Tuple.DstPort != 0 || p.Payload != p.L4 || p.End-p.L4 != 3 {
+		if p.Tuple.Proto != proto || p.Tuple.SrcPort|p.Tuple.DstPort != 0 || p.Payload != p.L4 || int(p.End)-int(p.L4) != 3 {
 			t.Errorf("%v: %+v", proto, *p)
 		}
 	}

@@ -46,9 +46,9 @@ const (
 // proven 14 <= L3 <= L4 <= Payload <= End <= len(frame) and that the fixed headers lie
 // between them, so later stages slice by these offsets only.
 //
-// After a refusal only Kind (KindUnset, or KindOther) and EtherType mean something,
-// except after drop.Fragment: then everything up to and with L4 does, Fragment is set,
-// and ports are zero.
+// After a refusal only Kind (KindUnset, or KindOther) means something, except after
+// drop.Fragment: then everything up to and with L4 does, Fragment is set, and ports are
+// zero (see PieceOf).
 type Parsed struct {
 	Tuple Tuple // zone 0; the destination as in the IP header. Zero for KindARP
 
@@ -56,12 +56,11 @@ type Parsed struct {
 	Seq, Ack  uint32
 	SACKRight uint32 // the furthest of Ack and the right edges of all SACK blocks
 
-	EtherType uint16
-	L3        uint16 // the IP or ARP header
-	L4        uint16 // the transport header, past IPv6 extension headers
-	Payload   uint16 // what follows the transport header; equals L4 where it is not understood
-	End       uint16 // past the packet's last byte; Ethernet padding excluded (A2)
-	finalDst  uint16 // the final destination in an IPv6 routing header, or 0, see SourceRouted
+	End      uint32 // past the packet's last byte; Ethernet padding excluded (A2)
+	L3       uint16 // the IP or ARP header
+	L4       uint16 // the transport header, past IPv6 extension headers
+	Payload  uint16 // what follows the transport header; equals L4 where it is not understood
+	finalDst uint16 // the final destination in an IPv6 routing header, or 0, see SourceRouted
 
 	// TCP only.
 	Window     uint16     // as on the wire, unscaled
@@ -84,7 +83,7 @@ func (p *Parsed) Len() int { return int(p.End) - int(p.L3) }
 
 // SegmentLen returns how much sequence space a TCP segment takes: its payload, SYN and FIN.
 func (p *Parsed) SegmentLen() uint32 {
-	n := uint32(p.End) - uint32(p.Payload)
+	n := p.End - uint32(p.Payload)
 	return n + uint32(p.TCPFlags>>1&1) + uint32(p.TCPFlags&1)
 }
 

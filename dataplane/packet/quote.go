@@ -160,7 +160,7 @@ func (q *Quote) limit(end, length int) {
 		q.whole = length - headers
 		end = min(end, int(q.at.L3)+length)
 	}
-	q.at.End = uint16(end)
+	q.at.End = uint32(end)
 }
 
 // decodeTransport completes the tuple with ports or identifier.

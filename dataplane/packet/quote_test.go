@@ -304,7 +304,7 @@ func TestH6_WhatQuotesNoConnection(t *testing.T) {
 		f := c.frame(t)
 		f[len(f)-1] ^= 1
 		var q Quote
-		if p := mustDecode(t, f); p.End == uint16(len(f)) {
+		if p := mustDecode(t, f); p.End == uint32(len(f)) {
 			if why := DecodeQuote(f, p, &q); why != drop.ICMPBadChecksum {
 				t.Errorf("wrong checksum: %v", why)
 			}
@@ -335,7 +335,7 @@ func FuzzQuote(f *testing.F) {
 		if DecodeQuote(frame, &p, &q) != drop.Pass {
 			return
 		}
-		if q.at.L3 != p.Payload || q.at.L4 < q.at.L3+20 || q.at.End < q.at.L4 || q.at.End > p.End {
+		if q.at.L3 != p.Payload || q.at.L4 < q.at.L3+20 || q.at.End < uint32(q.at.L4) || q.at.End > p.End {
 			t.Fatalf("quote at %d, %d, %d of %d", q.at.L3, q.at.L4, q.at.End, p.End)
 		}
 		sent := q.Tuple
