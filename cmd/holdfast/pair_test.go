@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"holdfast/cmd/internal/api"
@@ -334,6 +335,24 @@ func TestStatusShowsTheCarrier(t *testing.T) {
 		eventually(t, "status follows the cable", func() bool {
 			o := a.tell(t, "status")
 			return strings.Contains(o.out, "DEGRADED: "+sign) == cable.sign && (!cable.sign || o.code == exitRefused)
+		})
+	}
+}
+
+// Nodes whose ports have unequal MTUs say so, both of them: what fits through the one would
+// not through the other.
+func TestStatusShowsUnequalMTUs(t *testing.T) {
+	s := newSite(t, 0)
+	if err := s.places[1].withLink("wan", func(l netlink.Link) error { return s.places[1].Handle().LinkSetMTU(l, 1400) }); err != nil {
+		t.Fatal(err)
+	}
+	a, b := s.startPair(t)
+	for d, sign := range map[*daemon]string{
+		a: "port wan has an MTU of 1500 here and of 1400 on fw-b", b: "port wan has an MTU of 1400 here and of 1500 on fw-a",
+	} {
+		eventually(t, "status tells of it", func() bool {
+			o := d.tell(t, "status")
+			return o.code == exitRefused && strings.Contains(o.out, sign) && !strings.Contains(o.out, "port lan has an MTU")
 		})
 	}
 }

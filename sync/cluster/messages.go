@@ -160,6 +160,7 @@ func (r *remote) sendHello(peerBoot uint64) {
 		VersionMin: wire.Version, VersionMax: wire.Version, Name: n.config.Name, Node: n.number, Boot: n.boot,
 		Policy: n.config.PolicyHash, Priority: n.config.Priority, Start: start, Sent: n.sent(),
 	}
+	m.MTUs.Set(n.config.MTUs)
 	r.sendControl(m.Append)
 }
 

@@ -36,7 +36,8 @@ type Config struct {
 	Links      []LinkConfig
 	Keys       []seal.Key
 	PolicyHash uint64
-	Capacity   uint32 // of the connection table, bounds what a peer's indices may be
+	MTUs       []uint16 // of the ports, by number, in bytes; told to the peers
+	Capacity   uint32   // of the connection table, bounds what a peer's indices may be
 
 	Lease    *gate.Lease
 	Progress []*gate.Progress // of every worker

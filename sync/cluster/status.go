@@ -31,6 +31,7 @@ type PeerStatus struct {
 	Unconfirmed uint64
 	Resent      uint64
 	SamePolicy  bool
+	MTUs        []uint16 // of its ports, by number; meaningful where the policy is the same
 	Rejected    map[string]uint64
 }
 
@@ -75,6 +76,7 @@ func (r *remote) status() PeerStatus {
 	}
 	if h := r.hello.Load(); h != nil {
 		s.SamePolicy = h.Policy == r.node.config.PolicyHash
+		s.MTUs = h.MTUs.Slice()
 	}
 	for lane := range r.node.lanes() {
 		if sent, confirmed := r.node.journal(lane).Sent(), r.confirmed[lane].Load(); sent > confirmed {

@@ -36,6 +36,7 @@ type Hello struct {
 	Priority               int32
 	Start                  Start
 	Sent                   Lanes // the last batch that each of its lanes has sent
+	MTUs                   MTUs  // of its ports
 }
 
 // Append appends h:
@@ -53,6 +54,8 @@ type Hello struct {
 //	+-----------------------+-----------------------+
 //	| length of name (1)    | name            ...   |
 //	+-----------------------+-----------------------+
+//	| MTUs (1 + 2n)   ...                           |
+//	+-----------------------------------------------+
 //
 // The name must be one that ValidName accepts.
 func (h *Hello) Append(dst []byte) []byte {
@@ -67,6 +70,7 @@ func (h *Hello) Append(dst []byte) []byte {
 	dst = h.Sent.append(dst)
 	dst = append(dst, uint8(len(h.Name)))
 	dst = append(dst, h.Name...)
+	dst = h.MTUs.append(dst)
 	return endFrame(dst, start)
 }
 
@@ -81,6 +85,7 @@ func (h *Hello) Decode(f *Frame) error {
 	}
 	c.lanes(&h.Sent)
 	name := c.take(int(c.u8()))
+	c.mtus(&h.MTUs)
 	c.must(h.VersionMin >= 1 && h.VersionMin <= h.VersionMax && h.Boot != 0, BadValue)
 	if c.bad == 0 {
 		h.Name = string(name)

@@ -108,10 +108,12 @@ func lanesOf(last ...uint64) (l Lanes) {
 }
 
 func hello() *Hello {
-	return &Hello{
+	h := &Hello{
 		VersionMin: 1, VersionMax: 2, Capabilities: 5, Name: "fw-a", Node: 3, Boot: 0x1122334455667788,
 		Policy: 0x99aabbccddeeff00, Priority: -7, Start: StartedEmpty, Sent: lanesOf(0, 12, 1<<40),
 	}
+	h.MTUs.Set([]uint16{1500, 1280, 3000})
+	return h
 }
 
 func heartbeat() *Heartbeat {

@@ -32,7 +32,7 @@ func only(t testing.TB, b []byte) *Frame {
 	return &f
 }
 
-var unexported = cmp.AllowUnexported(Lanes{})
+var unexported = cmp.AllowUnexported(Lanes{}, MTUs{})
 
 func TestInsertRoundTrip(t *testing.T) {
 	for name, want := range states {
@@ -316,6 +316,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"hello, no boot":     {(&Hello{Name: "a", VersionMin: 1, VersionMax: 1}).Append(nil), BadValue},
 		"hello, name":        {(&Hello{Name: "a\nb", Boot: 1, VersionMin: 1, VersionMax: 1}).Append(nil), BadValue},
 		"hello, long name":   {(&Hello{Name: strings.Repeat("a", 65), Boot: 1, VersionMin: 1, VersionMax: 1}).Append(nil), BadValue},
+		"hello, 65 ports":    {lastByte((&Hello{Name: "a", Boot: 1, VersionMin: 1, VersionMax: 1}).Append(nil), 65), BadValue},
 		"neighbor, no MAC":   {(&Neighbor{Address: addr("10.0.0.1")}).Append(nil), BadAddress},
 		"neighbor, group":    {(&Neighbor{Address: addr("10.0.0.1"), MAC: [6]byte{1}}).Append(nil), BadAddress},
 		"neighbor, nobody":   {(&Neighbor{Address: addr("0.0.0.0"), MAC: [6]byte{2}}).Append(nil), BadAddress},
@@ -330,4 +331,10 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
+}
+
+// lastByte changes the last byte of a message.
+func lastByte(b []byte, to byte) []byte {
+	b[len(b)-1] = to
+	return b
 }

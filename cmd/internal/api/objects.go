@@ -47,6 +47,7 @@ type Peer struct {
 	Resent    uint64            `json:"resent"`          // batches sent again on request
 	Rejected  map[string]uint64 `json:"rejected"`        // datagrams refused, by reason
 	SamePlan  bool              `json:"same_policy"`     // the peer runs the same policy
+	MTUs      map[string]int    `json:"mtus"`            // of its ports, as far as it has told and runs the same policy
 	Incapable string            `json:"error,omitempty"` // why no session comes about
 }
 

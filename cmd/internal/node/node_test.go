@@ -215,19 +215,20 @@ func TestDegraded(t *testing.T) {
 	well := func() api.Status {
 		return api.Status{
 			Groups: []api.Group{{Name: "main", Role: "active", Active: "fw-a", Ready: true}},
-			Peers:  []api.Peer{{Name: "fw-b", Heard: 0.01, SamePlan: true}},
-			Ports:  []api.Port{{Name: "lan", Device: "eth1", Mode: "native-copy", Carrier: true}},
+			Peers:  []api.Peer{{Name: "fw-b", Heard: 0.01, SamePlan: true, MTUs: map[string]int{"lan": 1500, "gone": 9}}},
+			Ports:  []api.Port{{Name: "lan", Device: "eth1", Mode: "native-copy", Carrier: true, MTU: 1500}},
 		}
 	}
 	for says, spoil := range map[string]func(s *api.Status){
-		"":                           func(*api.Status) {},
-		"no node is active":          func(s *api.Status) { s.Groups[0].Active = "" },
-		"may have lacked":            func(s *api.Status) { s.Groups[0].Alarm = true },
-		"not ready to take over":     func(s *api.Status) { s.Groups[0].Ready = false },
-		"peer fw-b is not heard":     func(s *api.Status) { s.Peers[0].Heard = 4 },
-		"its daemon is down":         func(s *api.Status) { s.Peers[0].Heard = -1 },
-		"another policy":             func(s *api.Status) { s.Peers[0].SamePlan = false },
-		"has no carrier":             func(s *api.Status) { s.Ports[0].Carrier = false },
+		"":                       func(*api.Status) {},
+		"no node is active":      func(s *api.Status) { s.Groups[0].Active = "" },
+		"may have lacked":        func(s *api.Status) { s.Groups[0].Alarm = true },
+		"not ready to take over": func(s *api.Status) { s.Groups[0].Ready = false },
+		"peer fw-b is not heard": func(s *api.Status) { s.Peers[0].Heard = 4 },
+		"its daemon is down":     func(s *api.Status) { s.Peers[0].Heard = -1 },
+		"another policy":         func(s *api.Status) { s.Peers[0].SamePlan = false },
+		"has no carrier":         func(s *api.Status) { s.Ports[0].Carrier = false },
+		"of 1500 here and of 1400 on fw-b: connections would stall when the role changes; make them equal (`ip link set eth1 mtu 1400`": func(s *api.Status) { s.Peers[0].MTUs["lan"] = 1400 },
 		"driven by the generic hook": func(s *api.Status) { s.Ports[0].Mode = "generic" },
 	} {
 		s := well()

@@ -222,6 +222,9 @@ func degraded(s *api.Status) []string {
 			all = append(all, "peer "+p.Name+" runs another policy: compare the policy files (`holdfast check`)")
 		}
 	}
+	for i := range s.Peers {
+		all = append(all, unequalMTUs(s.Ports, &s.Peers[i])...)
+	}
 	for _, p := range s.Ports {
 		if !p.Carrier {
 			all = append(all, "port "+p.Name+" ("+p.On()+") has no carrier: check cable and switch")

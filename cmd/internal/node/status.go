@@ -44,7 +44,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 		s.Peers = append(s.Peers, api.Peer{
 			Name: p.Name, Address: p.Address.String(), Session: p.Session, Role: p.Beat.Role.String(), Ready: p.Beat.Ready,
 			Heard: heard(p.Heard, now), Behind: p.Behind, Unacked: p.Unconfirmed, Resent: p.Resent,
-			Rejected: p.Rejected, SamePlan: p.SamePolicy,
+			Rejected: p.Rejected, SamePlan: p.SamePolicy, MTUs: d.peerMTUs(&p),
 		})
 	}
 	for _, p := range d.ports {
