@@ -2,11 +2,14 @@ package rules
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"holdfast/dataplane/packet"
 	"holdfast/nat"
@@ -98,6 +101,71 @@ func TestNATWords(t *testing.T) {
 	for _, kind := range natKinds[1:] {
 		if kind == 0 || strings.Contains(fmt.Sprint(kind), "kind-") {
 			t.Errorf("no kind %v", kind)
+		}
+	}
+}
+
+// TestNATAcceptedCompiles: what package config accepts, package nat does, whatever the
+// combination of keys and of translations; so `check` tells all faults, with their place.
+func TestNATAcceptedCompiles(t *testing.T) {
+	values := map[string][]string{
+		"in": {"'lan'", "'wan'", "['lan', 'wan']"}, "out": {"'lan'", "'wan'", "['lan', 'wan']"},
+		"from":   {"'any'", "'10.0.0.0/24'", "['10.0.0.0/24', 'fd00::/64']", "'!10.0.0.66'", "'10.1.0.0/28'", "'fd00:1::/48'", "'fd00:1::/80'", "'10.0.0.3-10.0.0.9'"},
+		"to":     {"'any'", "'self'", "'203.0.113.2'", "'203.0.113.0/24'", "'!10.0.0.0/8'", "'2001:db8::/32'", "['203.0.113.2', '2001:db8::2']"},
+		"proto":  {"'tcp'", "['tcp', 'udp']", "'gre'", "'icmp'"},
+		"target": {"'203.0.113.5'", "'198.51.100.0/28'", "'2001:db8:1::/48'", "'2001:db8:1::/80'", "['203.0.113.5', '2001:db8::5']", "'203.0.113.2'", "[{ address = '10.0.0.9', weight = 3 }, '10.0.0.10']", "'198.51.0.0/16'"},
+		"pick":   {"'hash'", "'sticky'", "'round-robin'", "'random'", "'weighted'"}, "mapping": {"'endpoint-independent'", "'address-and-port-dependent'"},
+		"filtering": {"'endpoint-independent'", "'address-dependent'", "'address-and-port-dependent'"}, "pooling": {"'paired'", "'arbitrary'"},
+		"hairpin": {"true", "false"}, "ports_per_source": {"1", "2000"}, "hold_down": {"'0s'", "'2m'"},
+		"from_port": {"5060"}, "to_port": {"80", "'8000-8009'", "[80, 443]"}, "target_port": {"8080", "'9000-9009'", "'1024-65535'"},
+	}
+	keys := slices.Sorted(maps.Keys(values))
+	// What each kind needs, with values that go together.
+	usual := map[string]map[string]string{
+		"masquerade": {"out": "'wan'", "from": "'10.0.0.0/24'"}, "snat": {"out": "'wan'", "from": "'10.0.0.0/24'", "target": "'203.0.113.5'"},
+		"dnat": {"to": "'203.0.113.2'", "target": "'10.0.0.9'"}, "redirect": {"in": "'lan'"},
+		"static": {"out": "'wan'", "from": "'10.1.0.0/28'", "target": "'198.51.100.0/28'"},
+		"nptv6":  {"out": "'wan'", "from": "'fd00:1::/48'", "target": "'2001:db8:1::/48'"}, "none": {"to": "'10.0.0.0/8'"},
+	}
+	kinds := slices.Sorted(maps.Keys(usual))
+	accepted := map[string]bool{}
+	try := func(t *rapid.T) {
+		text := head
+		var drawn []string
+		for range rapid.IntRange(1, 3).Draw(t, "translations") {
+			kind := rapid.SampledFrom(kinds).Draw(t, "kind")
+			drawn = append(drawn, kind)
+			text += fmt.Sprintf("[[nat]]\nkind = %q\n", kind)
+			some := rapid.SliceOfNDistinct(rapid.SampledFrom(keys), 0, 3, rapid.ID[string]).Draw(t, "keys")
+			for _, key := range keys {
+				value, needed := usual[kind][key]
+				if slices.Contains(some, key) {
+					value, needed = rapid.SampledFrom(values[key]).Draw(t, key), true
+				}
+				if needed {
+					text += fmt.Sprintf("%s = %s\n", key, value)
+				}
+			}
+		}
+		p, err := config.ParsePolicy("p.toml", []byte(text))
+		if err != nil {
+			return
+		}
+		for _, kind := range drawn {
+			accepted[kind] = true
+		}
+		if _, err := nat.Compile(Translations(p), Site(p), nat.NewPool()); err != nil {
+			t.Fatalf("%s\n%v", text, err)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		for range 30 {
+			try(t)
+		}
+	})
+	for _, kind := range kinds {
+		if !accepted[kind] {
+			t.Errorf("no %s was accepted: the test does not test it", kind)
 		}
 	}
 }

@@ -30,10 +30,8 @@ func (p *Policy) pending() []Notice {
 		note(g.Name.Pos, "the health of gateway %s: its default route stands whether it answers or not", g.Name.V)
 	}
 	for i := range p.NAT {
-		if n := &p.NAT[i]; n.Kind.V != Masquerade {
-			note(n.Kind.Pos, "kind %s: a node does not start with it", n.Kind.V)
-		} else if !n.plain() {
-			note(n.Kind.Pos, "a masquerade's conditions and options besides out and from")
+		if n := &p.NAT[i]; n.Kind.V == Redirect {
+			note(n.Kind.Pos, "kind redirect: what it sends to the node itself is dropped")
 		}
 	}
 	for _, t := range p.Tables {
@@ -57,15 +55,4 @@ func (p *Policy) pending() []Notice {
 		}
 	}
 	return all
-}
-
-// plain reports whether a translation says no more than where from and which way.
-func (n *NAT) plain() bool {
-	for _, a := range n.From {
-		if a.V.Sense == Exclude {
-			return false
-		}
-	}
-	return len(n.In)+len(n.To)+len(n.Protos) == 0 && !n.TargetPort.Written() && !n.Mapping.Written() && !n.Filtering.Written() &&
-		!n.Pooling.Written() && !n.Hairpin.Written() && !n.PortsPerSource.Written() && !n.HoldDown.Written()
 }
