@@ -43,6 +43,8 @@ var floors = []floor{
 	{"conntrack", 2, "a connection is two tuples; it must not know NAT policy, rules or the wire"},
 	{"nat", 2, "policy and tuple give a reply tuple; it must not know the table, which proves the tuple free"},
 
+	{"rules/limit", 2, "counts of addresses; which rule counts where is plain data from rules"},
+
 	{"conntrack/helper/...", 3, "application helpers ask the table for expectations, off the fast path"},
 	{"conntrack/oracle", 3, "the tracker beside the kernel's: tests only"},
 	{"conntrack/selector", 3, "selectors are matched against connections"},
