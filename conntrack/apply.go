@@ -20,9 +20,12 @@ const (
 
 // Applied is the result of Apply and Merge. The caller owns and reuses it.
 type Applied struct {
-	Index uint32  // of our entry; valid with the three Applied outcomes that changed it, and Stale
-	Ours  State   // valid with Stale and AppliedClash
-	Ended []Ended // connections that had to go, because each tuple belongs to the greatest incarnation that claims it
+	Index uint32 // of our entry; valid with the three Applied outcomes that changed it, and Stale
+	Ours  State  // valid with Stale and AppliedClash; before it was changed with AppliedMerged and AppliedReopened
+	// Completed says that our connection is Complete now and was not before: with
+	// AppliedMerged and Stale.
+	Completed bool
+	Ended     []Ended // connections that had to go, because each tuple belongs to the greatest incarnation that claims it
 }
 
 // Update is a State without what a receiver knows already: it names our entry by index
@@ -39,7 +42,7 @@ type Update struct {
 // rest as Invalid. Where two connections claim one tuple the greater incarnation has it,
 // on every node, in whatever order they hear of it.
 func (t *Table) Apply(s *State, now int64, a *Applied) ApplyOutcome {
-	a.Ended = a.Ended[:0]
+	a.Ended, a.Completed = a.Ended[:0], false
 	if !s.valid() {
 		return Invalid
 	}
@@ -142,7 +145,7 @@ func (t *Table) displace(index uint32, s *State, now int64, a *Applied) ApplyOut
 
 // Merge joins an update with our entry at index, if that is still the life it speaks of.
 func (t *Table) Merge(index uint32, u *Update, now int64, a *Applied) ApplyOutcome {
-	a.Ended = a.Ended[:0]
+	a.Ended, a.Completed = a.Ended[:0], false
 	c := t.entry(index)
 	if c == nil {
 		return Unknown
@@ -177,6 +180,7 @@ func (t *Table) join(c *Conn, class classID, s *State, now int64, a *Applied) Ap
 		t.export(c, a.Index, ms, &a.Ours)
 		return Stale
 	case s.Incarnation > c.incarnation:
+		t.export(c, a.Index, ms, &a.Ours)
 		t.leaveClass(c.class, 1, 0)
 		c.class = class
 		c.become(s, ms)
@@ -185,6 +189,7 @@ func (t *Table) join(c *Conn, class classID, s *State, now int64, a *Applied) Ap
 	t.export(c, a.Index, ms, &a.Ours)
 	joined := a.Ours
 	joined.Merge(s)
+	a.Completed = joined.Complete() && !a.Ours.Complete()
 	stale := a.Ours.leads(s) && !s.leads(&a.Ours)
 	c.adopt(&joined, &a.Ours)
 	c.stamp(ms - s.Idle)

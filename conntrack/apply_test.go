@@ -88,8 +88,9 @@ func TestApplyStaleAndGreater(t *testing.T) {
 
 	next := old
 	next.Incarnation += 1 << 16
-	if got := table.Apply(&next, 1, &a); got != AppliedReopened || a.Index != index || len(a.Ended) != 0 {
-		t.Errorf("greater incarnation: %v", got)
+	a.Ours = State{}
+	if got := table.Apply(&next, 1, &a); got != AppliedReopened || a.Index != index || len(a.Ended) != 0 || a.Ours.Incarnation != old.Incarnation {
+		t.Errorf("greater incarnation: %v over %v", got, a.Ours.Incarnation)
 	}
 	if got := table.Apply(&old, 1, &a); got != Stale || a.Ours.Incarnation != next.Incarnation {
 		t.Errorf("lower incarnation: %v", got)

@@ -50,6 +50,7 @@ type Result struct {
 	Direction   Direction
 	TCP         TCPState // StateNone where not TCP
 	WasTCP      TCPState // before the packet; Track only
+	WasComplete bool     // State.Complete before the packet; Track only
 	Flags       Flags
 	WasFlags    Flags // before the packet; Track only
 	Translated  bool  // Rewrite is valid, and to be applied; set only on packets that pass

@@ -115,6 +115,16 @@ func (s *State) TCP() TCPState {
 	return stateOf(s.Dir[Original].Seen, s.Dir[Reply].Seen)
 }
 
+// Complete reports whether the connection counts as one: from its first packet on, but of
+// TCP only once both SYNs were acknowledged, so that a forged SYN counts for nothing. Like
+// the sets, it never ceases while an incarnation lives.
+func (s *State) Complete() bool {
+	return s.Original.Proto != packet.TCP || complete(&[2]Seen{s.Dir[Original].Seen, s.Dir[Reply].Seen})
+}
+
+// complete reports whether a TCP handshake was completed, by the sets of its ends.
+func complete(sets *[2]Seen) bool { return sets[Original]&sets[Reply]&SeenSYNAcked != 0 }
+
 // Limits of the grid, as powers of two. Above 256 MiB a cell would leave no room in
 // comparisons modulo 2^32: slack (two cells) and a window of 1 GiB stay below 2^31.
 const (

@@ -12,11 +12,14 @@ const (
 	EndReplaced           // a greater incarnation holds one of its tuples
 	EndKilled             // somebody asked for it
 	EndEvicted            // it had to make room in a full table
+	EndLimited            // its source has more connections, or begins them faster, than its rule allows
+
+	EndReasonsCount // how many there are
 )
 
 // String returns the word that `watch` prints.
 func (e EndReason) String() string {
-	return [...]string{"unset", "expired", "replaced", "killed", "evicted"}[min(e, EndEvicted)]
+	return [...]string{"unset", "expired", "replaced", "killed", "evicted", "limited"}[min(e, EndLimited)]
 }
 
 // Ended is a connection that the table has removed.

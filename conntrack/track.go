@@ -22,7 +22,7 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 		return t.giveWay(c, home, hit, EndKilled, now, r)
 	}
 	dir, ms, key := hit.Direction, milliseconds(now), t.keyOf(c)
-	r.WasFlags, r.WasTCP = c.flags, Established
+	r.WasFlags, r.WasTCP, r.WasComplete = c.flags, Established, true
 	state, v := Established, tracked
 	known, due := false, false
 	if p.Tuple.Proto == packet.TCP {
@@ -30,7 +30,7 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 			known, due = c.trackEstablished(p, dir)
 		}
 		if !known {
-			r.WasTCP = c.tcp()
+			r.WasTCP, r.WasComplete = c.tcp(), complete(&c.sets)
 			before := c.shape()
 			v = c.trackTCP(p, dir, key.mode())
 			due = c.due(&before) // also where it only forwards: an overrun of the window moves an edge (C11)

@@ -66,7 +66,7 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 		w.config.Resolver.Resolve(hop.Port, hop.Via)
 		return w.park(b, i, &hop.Via), false
 	}
-	return w.begin(b, i, &verdict, &hop)
+	return w.beginWithin(b, i, &verdict, &hop)
 }
 
 // forwardable says whether a packet may cross the firewall at all.

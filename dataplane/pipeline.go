@@ -117,6 +117,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 	// 5. Record: what has changed in the table the peers must learn, whether or not this
 	// packet gets any further, and before it leaves (the batch is flushed before the kick).
 	if r.Change != conntrack.ChangeNone {
+		if why := w.settle(p, r); why != drop.Pass {
+			return dropped(why)
+		}
 		w.record(r)
 		w.recorder.Packet(r, w.now)
 	}

@@ -6,6 +6,7 @@ import (
 	"holdfast/dataplane/gateway"
 	"holdfast/nat"
 	"holdfast/rules"
+	"holdfast/rules/limit"
 )
 
 // Snapshot is everything that the path reads of the configuration: immutable, published
@@ -14,6 +15,7 @@ type Snapshot struct {
 	Rules  *rules.Set
 	NAT    *nat.Policy
 	Ports  *nat.Pool
+	Limits *limit.Table // nil: no rule has one
 	Routes *fib.Table
 	Table  *conntrack.Table
 

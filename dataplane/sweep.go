@@ -53,6 +53,9 @@ func (w *Worker) bereave(last *conntrack.State, why conntrack.EndReason) {
 	w.ends[why].Store(w.ends[why].Load() + 1)
 	ports := w.snapshot.Ports
 	ports.Release(ports.BindingOf(last.Original, last.Reply))
+	if last.Complete() {
+		w.snapshot.Limits.Leave(last.Rule, &last.Original.Src)
+	}
 	if !w.active {
 		return
 	}

@@ -89,7 +89,7 @@ type Worker struct {
 	accounted    atomic.Pointer[xsk.Account]
 	askedFor     atomic.Bool // somebody wants a fresh account
 	lapses       atomic.Uint64
-	ends         [conntrack.EndEvicted + 1]atomic.Uint64 // connections that ended, by EndReason
+	ends         [conntrack.EndReasonsCount]atomic.Uint64 // connections that ended, by EndReason
 }
 
 // NewWorker opens the worker's sockets on every port and enters them where frames reach

@@ -22,8 +22,9 @@ and in order, until interrupted.
 
 The active node tells of connections; the first line says whether this node is it, and a
 line says when that changes: a watch on each node sees a pair through a failover. The
-ends: expired, killed, evicted (a full table made room) and replaced (a new connection
-with the same addresses and ports took its place). Who does not keep up is told how many
+ends: expired, killed, evicted (a full table made room), limited (its source has more
+than its rule allows) and replaced (a new connection with the same addresses and ports
+took its place). Who does not keep up is told how many
 events were shed.
 `
 

@@ -79,6 +79,9 @@ const (
 	NATUntranslatable // the address has no image under NPTv6 (J4, J5)
 	NoRoute           // no route to the destination (L2)
 	SourceInvalid     // the source is reached through another port (anti-spoof)
+	SourceLimit       // its source has as many connections as the rule's limit allows (O6)
+	SourceRate        // its source begins connections faster than the rule's limit allows (O6)
+	SourcesFull       // its source has no place among those that limits count (O6)
 
 	// Forwarding (BEHAVIOUR L).
 	TTLExceeded        // TTL or hop limit 1; an error was sent where allowed (L1)
@@ -126,6 +129,7 @@ var reasonNames = [reasonsCount]string{
 	FragmentInvalid: "fragment-invalid", FragmentOverlap: "fragment-overlap", FragmentTiny: "fragment-tiny",
 	FragmentChecksum: "fragment-checksum", FragmentTimeout: "fragment-timeout", FragmentPressure: "fragment-pressure",
 	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",
+	SourceLimit: "source-limit", SourceRate: "source-rate", SourcesFull: "sources-full",
 	NeighborUnresolved: "neighbor-unresolved", TooBig: "too-big", SameTuple: "same-tuple",
 	ToSelf: "to-self", FromSelf: "from-self", TapFull: "tap-full", TapUnanswered: "tap-unanswered",
 	Mute: "mute", LeaseLapsed: "lease-lapsed", TxRingFull: "tx-ring-full", NoFreeFrame: "no-free-frame",

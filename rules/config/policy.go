@@ -27,6 +27,7 @@ type Policy struct {
 	Routes   []Route   // in the order of the file: the first that matches decides
 	Tables   []Table   // in the order of the file
 	NAT      []NAT     // in the order of the file: the first that applies wins
+	Limits   []Limit   // on sources; sorted by name
 	Rules    []Rule    // in the order of the file: the first that matches decides
 	Timeouts Timeouts
 }
@@ -96,7 +97,7 @@ func (p *Policy) portNames() []string {
 
 // The keys that tell the two files apart.
 var (
-	nodeOnly   = []string{"policy", "node", "devices", "limits", "socket"}
+	nodeOnly   = []string{"policy", "node", "devices", "socket"}
 	policyOnly = []string{"include", "ports", "groups", "gateways", "routes", "macros", "tables", "nat", "rules", "timeouts"}
 )
 
@@ -141,6 +142,11 @@ func (b *builder) policy() (*Policy, Errors) {
 		t.close("")
 		p.Tables = append(p.Tables, table)
 	})
+	file.sub("limits").each("limit", nameMax, func(name Value[string], t *table) {
+		limit := Limit{Name: name}
+		readLimit(t, &limit)
+		p.Limits = append(p.Limits, limit)
+	})
 	for _, t := range file.rows("nat") {
 		p.NAT = append(p.NAT, d.readNAT(t))
 	}
@@ -162,6 +168,7 @@ func (b *builder) policy() (*Policy, Errors) {
 func (p *Policy) order(file *table) {
 	slices.SortFunc(p.Ports, func(a, b Port) int { return cmp.Compare(a.Name.V, b.Name.V) })
 	slices.SortFunc(p.Groups, func(a, b Group) int { return cmp.Compare(a.Name.V, b.Name.V) })
+	slices.SortFunc(p.Limits, func(a, b Limit) int { return cmp.Compare(a.Name.V, b.Name.V) })
 	if len(p.Ports) == 0 && file.n.get("ports") == nil && !file.d.damaged {
 		file.refuse(file.pos, "the policy has no ports", `add [ports.lan] with addresses = ["10.0.0.1/24"]`)
 	}

@@ -29,6 +29,7 @@ func (p *Policy) refer(d *decoder) {
 	for i := range p.Rules {
 		p.referRule(d, &p.Rules[i])
 	}
+	p.referLimits(d)
 }
 
 // wantPort refuses the name of a port that is not there.

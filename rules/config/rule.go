@@ -23,8 +23,10 @@ type Rule struct {
 	Labels    []Value[string] // with placeholders such as {port}
 	Mode      Value[StateMode]
 	Sync      Value[SyncMode]
-	PickUp    Value[bool] // a connection may begin in the middle; false by default
-	Timers    []Timer     // over the policy's timeouts; sorted, see Timer.compare
+	PickUp    Value[bool]   // a connection may begin in the middle; false by default
+	Timers    []Timer       // over the policy's timeouts; sorted, see Timer.compare
+	Limit     Value[string] // on each source; the name of one of Policy.Limits
+	OwnLimit  *Limit        // or one of its own; nil: none
 }
 
 // DefaultID is the name of what holds where no rule matches: block. No rule has it.
@@ -94,6 +96,7 @@ func (d *decoder) readRule(t *table) Rule {
 	r.readICMPTypes(t)
 	one(t, "gateway", named("gateway", nameMax), &r.Gateway)
 	many(t, "label", label, &r.Labels)
+	r.readLimit(t)
 	state := t.sub("state")
 	one(state, "mode", choice("a state mode", Strict, Liberal, Sloppy), &r.Mode)
 	one(state, "sync", choice("a sync mode", SyncAsync, SyncDefer, SyncNone), &r.Sync)

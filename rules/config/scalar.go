@@ -37,7 +37,7 @@ func text(noun string, most int, example string) parser[string] {
 }
 
 // integer reads a whole number from least to most.
-func integer[T int | uint16 | uint32](noun string, least, most T) parser[T] {
+func integer[T int | uint8 | uint16 | uint32](noun string, least, most T) parser[T] {
 	return func(n *node) (T, *fault) {
 		mend := fmt.Sprintf("write a number from %d to %d", least, most)
 		if n.kind != unstable.Integer {

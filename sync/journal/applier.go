@@ -5,6 +5,7 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/nat"
+	"holdfast/rules/limit"
 	"holdfast/sync/wire"
 )
 
@@ -23,6 +24,7 @@ type Applier struct {
 	shared   *Shared // where better states are told
 	neighbor func(*wire.Neighbor)
 	kill     func(*wire.Kill) bool // nil: no kill is carried out
+	limits   *limit.Table          // counts connections for the rules' limits; nil: none has one
 	deleted  uint32                // connections that Deletes of killed ones have ended since the last KillTold
 
 	ours     []uint32 // by the sender's index: our index + 1, 0: unknown
@@ -48,6 +50,10 @@ func NewApplier(table *conntrack.Table, pool *nat.Pool, shared *Shared, neighbor
 // whether it understood, must not keep what it is given, and must not take longer than the
 // peer's other messages can wait. Before anything is applied.
 func (a *Applier) OnKill(kill func(*wire.Kill) bool) { a.kill = kill }
+
+// CountIn sets where connections count for the limits of their rules. Before anything is
+// applied.
+func (a *Applier) CountIn(l *limit.Table) { a.limits = l }
 
 // Deleted returns how many connections the peer has ended by Deletes as killed since it
 // was asked last. To be called by what OnKill has set.
@@ -115,11 +121,19 @@ func (a *Applier) insert(now int64) bool {
 		if _, ok := a.pool.Take(a.state.Original, a.state.Reply); !ok {
 			a.conflicts.Add(1)
 			var last conntrack.State
-			a.table.Remove(a.applied.Index, a.state.Incarnation, now, &last)
+			if !a.table.Remove(a.applied.Index, a.state.Incarnation, now, &last) {
+				a.enter(&a.state, now) // it has ended by itself, and that has uncounted it
+			}
 			return false
 		}
-	case conntrack.AppliedMerged, conntrack.AppliedReopened:
+		a.enter(&a.state, now)
+	case conntrack.AppliedMerged:
+		a.completed(now)
+	case conntrack.AppliedReopened:
+		a.leave(&a.applied.Ours)
+		a.enter(&a.state, now)
 	case conntrack.Stale:
+		a.completed(now)
 		a.shared.Insert(&a.applied.Ours)
 	case conntrack.AppliedDead:
 		a.dead.Add(1)
@@ -135,6 +149,30 @@ func (a *Applier) bury() {
 	for i := range a.applied.Ended {
 		s := &a.applied.Ended[i].State
 		a.pool.Release(a.pool.BindingOf(s.Original, s.Reply))
+		a.leave(s)
+	}
+}
+
+// enter counts a connection that a peer tells of for the limit of its rule, so that a
+// promotion finds the counts where they were. The limit refuses nothing here: the peer has
+// asked it.
+func (a *Applier) enter(s *conntrack.State, now int64) {
+	if s.Complete() {
+		a.limits.Enter(s.Rule, &s.Original.Src, now)
+	}
+}
+
+// completed counts the connection that was joined last where that completed it.
+func (a *Applier) completed(now int64) {
+	if s := &a.applied.Ours; a.applied.Completed {
+		a.limits.Enter(s.Rule, &s.Original.Src, now)
+	}
+}
+
+// leave uncounts one that has ended.
+func (a *Applier) leave(s *conntrack.State) {
+	if s.Complete() {
+		a.limits.Leave(s.Rule, &s.Original.Src)
 	}
 }
 
@@ -168,9 +206,11 @@ func (a *Applier) merge(now int64) bool {
 	}
 	switch a.table.Merge(ours, &a.change, now, &a.applied) {
 	case conntrack.AppliedMerged:
+		a.completed(now)
 	case conntrack.Unknown: // it ended here between the two calls
 		a.request()
 	case conntrack.Stale:
+		a.completed(now)
 		a.shared.Insert(&a.applied.Ours)
 	case conntrack.AppliedDead:
 		a.dead.Add(1)
@@ -190,6 +230,7 @@ func (a *Applier) remove(d *wire.Delete, now int64) bool {
 	var last conntrack.State
 	if a.table.Remove(ours, a.state.Incarnation, now, &last) {
 		a.pool.Release(a.pool.BindingOf(last.Original, last.Reply))
+		a.leave(&last)
 		if d.Why == conntrack.EndKilled {
 			a.deleted++
 		}

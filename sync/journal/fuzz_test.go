@@ -41,8 +41,8 @@ func FuzzApplier(f *testing.F) {
 		b.Requests(func(q *wire.UpdateRequest) { b.Answer(q, now) })
 		b.Forget()
 		b.clear()
-		if n := b.ports(); n != 0 || b.table.Len() != 0 {
-			t.Errorf("%d connections and %d ports are left", b.table.Len(), n)
+		if n := b.ports(); n != 0 || b.table.Len() != 0 || b.limits.Sources() != 0 {
+			t.Errorf("%d connections, %d ports and %d sources are left", b.table.Len(), n, b.limits.Sources())
 		}
 	})
 }

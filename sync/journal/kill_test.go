@@ -19,7 +19,7 @@ func (s *side) reap() {
 		var n int
 		from, n = s.table.Reap(from, 64, now, reaped, nil)
 		for i := range reaped[:n] {
-			s.pool.Release(s.pool.BindingOf(reaped[i].State.Original, reaped[i].State.Reply))
+			s.gone(&reaped[i].State)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/packet"
 	"holdfast/nat"
+	"holdfast/rules/limit"
 	"holdfast/sync/seal"
 	"holdfast/sync/wire"
 )
@@ -163,7 +164,8 @@ type side struct {
 	*Applier
 	table     *conntrack.Table
 	pool      *nat.Pool
-	way       *way // where its answers go
+	limits    *limit.Table // of rule 7
+	way       *way         // where its answers go
 	neighbors []wire.Neighbor
 }
 
@@ -178,9 +180,16 @@ func newSide(t testing.TB, capacity uint32) *side {
 			t.Error(err)
 		}
 	})
-	s := &side{table: table, pool: nat.NewPool(), way: newWay(t)}
+	limits, err := limit.New(&limit.Plan{
+		Limits: []limit.Limit{{Connections: 2, Mask4: 32, Mask6: 64}}, Rules: []limit.Rule{{Number: 7, Limit: 1}},
+	}, capacity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &side{table: table, pool: nat.NewPool(), limits: limits, way: newWay(t)}
 	shared := NewShared(New(1, NewOutlet([]*Link{&s.way.Link})))
 	s.Applier = NewApplier(table, s.pool, shared, func(n *wire.Neighbor) { s.neighbors = append(s.neighbors, *n) })
+	s.CountIn(limits)
 	return s
 }
 
@@ -218,7 +227,15 @@ func (s *side) clear() {
 	for i := range s.table.High() {
 		var st conntrack.State
 		if s.table.Export(i, now, &st) && s.table.Remove(i, st.Incarnation, now, &st) {
-			s.pool.Release(s.pool.BindingOf(st.Original, st.Reply))
+			s.gone(&st)
 		}
+	}
+}
+
+// gone gives back what a connection held that has ended here, as a worker does.
+func (s *side) gone(last *conntrack.State) {
+	s.pool.Release(s.pool.BindingOf(last.Original, last.Reply))
+	if last.Complete() {
+		s.limits.Leave(last.Rule, &last.Original.Src)
 	}
 }

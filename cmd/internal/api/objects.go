@@ -92,7 +92,7 @@ type Policy struct {
 type Connections struct {
 	Count    uint32            `json:"count"`
 	Capacity uint32            `json:"capacity"`
-	Ended    map[string]uint64 `json:"ended"` // by the workers, since the start: expired, replaced, killed, evicted
+	Ended    map[string]uint64 `json:"ended"` // by the workers, since the start: expired, replaced, killed, evicted, limited
 }
 
 // Worker is one worker's life signs.

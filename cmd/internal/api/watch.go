@@ -44,7 +44,7 @@ type Watched struct {
 	Out      string `json:"out"`
 	Gateway  string `json:"gateway,omitempty"`
 	Node     uint16 `json:"node"`             // number of the node that created it
-	Reason   string `json:"reason,omitempty"` // of end: expired, replaced, killed, evicted
+	Reason   string `json:"reason,omitempty"` // of end: expired, replaced, killed, evicted, limited
 }
 
 // Watch calls each with every event of the connections that the selector names, from the

@@ -20,6 +20,7 @@ import (
 	"holdfast/nat"
 	"holdfast/rules"
 	"holdfast/rules/config"
+	"holdfast/rules/limit"
 	"holdfast/sync/cluster"
 	"holdfast/sync/journal"
 	"holdfast/sync/wire"
@@ -40,6 +41,7 @@ type daemon struct {
 	routes   *fib.Watcher
 	table    *conntrack.Table
 	pool     *nat.Pool
+	limits   *limit.Table // nil: no rule has one
 	rules    *rules.Set
 	lease    gate.Lease
 	links    []*cluster.PeerLink
@@ -164,6 +166,9 @@ func (d *daemon) openTable(plan *plan) (err error) {
 	if err := d.table.SetTimeouts(plan.rules.Timeouts(), plan.adaptive, gate.Now()); err != nil {
 		return err
 	}
+	if d.limits, err = limit.New(&plan.limits, plan.connections); err != nil {
+		return err
+	}
 	d.pool = nat.NewPool()
 	policy, err := nat.Compile(plan.translations, plan.site, d.pool)
 	if err != nil {
@@ -181,7 +186,7 @@ func (d *daemon) openTable(plan *plan) (err error) {
 	}
 	d.then(func() error { d.routes.Close(); return nil })
 	d.snapshot.Store(&dataplane.Snapshot{
-		Rules: d.rules, NAT: policy, Ports: d.pool, Routes: d.routes.Table(), Table: d.table,
+		Rules: d.rules, NAT: policy, Ports: d.pool, Limits: d.limits, Routes: d.routes.Table(), Table: d.table,
 		Gateways: d.gateways, Steering: plan.routes,
 	})
 	return nil
@@ -236,7 +241,9 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 		Links: plan.links, Keys: plan.keys, PolicyHash: d.policyHash, MTUs: mtus(d.ports),
 		Lease: &d.lease, Progress: progress, Journals: d.lanes, Shared: d.shared,
 		Applier: func() *journal.Applier {
-			return journal.NewApplier(d.table, d.pool, d.shared, d.learnNeighbor)
+			a := journal.NewApplier(d.table, d.pool, d.shared, d.learnNeighbor)
+			a.CountIn(d.limits)
+			return a
 		},
 		Kill:       d.obeyKill,
 		Transition: d.transition,

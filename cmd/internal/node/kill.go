@@ -302,6 +302,9 @@ func (r *reaper) step(from, count uint32) (next uint32) {
 func (r *reaper) release(gone *conntrack.Reaped) {
 	pool := r.d.pool
 	pool.Release(pool.BindingOf(gone.State.Original, gone.State.Reply))
+	if gone.State.Complete() {
+		r.d.limits.Leave(gone.State.Rule, &gone.State.Original.Src)
+	}
 	if a, ok := dataplane.AbortOf(gone, r.manner); ok {
 		r.pending = append(r.pending, a)
 	}

@@ -13,6 +13,7 @@ import (
 	"holdfast/nat"
 	"holdfast/rules"
 	"holdfast/rules/config"
+	"holdfast/rules/limit"
 	"holdfast/sync/cluster"
 	"holdfast/sync/seal"
 )
@@ -30,6 +31,7 @@ type plan struct {
 	gateways                        *gateway.Set
 	defaults                        []gateway.Number // of gateways: whose default routes come first, the order of the file
 	routes                          *rules.Routes
+	limits                          limit.Plan
 	connections                     uint32
 	workers                         int // 0: as many as cores and queues allow
 	keys                            []seal.Key
@@ -72,6 +74,7 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	pl.addPorts(n, p)
 	pl.translations, pl.site = rules.Translations(p), rules.Site(p)
 	pl.adaptive = rules.Adaptive(p)
+	pl.limits = rules.Limits(p)
 	return pl, pl.addGateways(p)
 }
 

@@ -13,7 +13,7 @@ import (
 // the table is too small, or under attack.
 func (d *daemon) ended() map[string]uint64 {
 	counts := map[string]uint64{}
-	for why := conntrack.EndExpired; why <= conntrack.EndEvicted; why++ {
+	for why := conntrack.EndExpired; why < conntrack.EndReasonsCount; why++ {
 		for _, w := range d.workers {
 			counts[why.String()] += w.Ends(why)
 		}

@@ -1,0 +1,62 @@
+package rules
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/rules/limit"
+)
+
+// TestO6_LimitsOfAPolicy: rules share a limit by its name or have one for themselves, and the
+// numbers do not depend on the order of the file.
+func TestO6_LimitsOfAPolicy(t *testing.T) {
+	p, _ := compiled(t, head+`
+[limits.web]
+connections = 100
+rate = "50/10s"
+mask4 = 24
+mask6 = 56
+[limits.mail]
+rate = "1/1m"
+[[rules]]
+id = "mine"
+action = "pass"
+limit = { connections = 3 }
+[[rules]]
+id = "web"
+action = "pass"
+limit = "web"
+[[rules]]
+id = "none"
+action = "pass"
+[[rules]]
+id = "web-too"
+action = "pass"
+limit = "web"
+[[rules]]
+id = "mail"
+action = "pass"
+limit = "mail"
+`)
+	want := limit.Plan{
+		Limits: []limit.Limit{
+			{Rate: limit.Rate{Count: 1, Per: 60e9}, Mask4: 32, Mask6: 64},
+			{Connections: 100, Rate: limit.Rate{Count: 50, Per: 10e9}, Mask4: 24, Mask6: 56},
+			{Connections: 3, Mask4: 32, Mask6: 64},
+		},
+		Rules: []limit.Rule{{Number: Number("mine"), Limit: 3}, {Number: Number("web"), Limit: 2}, {Number: Number("web-too"), Limit: 2}, {Number: Number("mail"), Limit: 1}},
+	}
+	got := Limits(p)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if table, err := limit.New(&got, 100); err != nil || table == nil {
+		t.Errorf("%v, %v", table, err)
+	}
+	p, _ = compiled(t, head)
+	none := Limits(p)
+	if table, err := limit.New(&none, 100); err != nil || table != nil {
+		t.Errorf("without limits: %v, %v", table, err)
+	}
+}
