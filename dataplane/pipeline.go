@@ -145,6 +145,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 	if r.Translated {
 		r.Rewrite.Apply(frame, p)
 	}
+	if p.TCPFlags&packet.FlagSYN != 0 {
+		clampMSS(frame, p, b.in, out)
+	}
 	packet.DecrementTTL(frame, p)
 	packet.SetMACs(frame, hop.MAC, out.MAC)
 	out.stage(b.desc[i])

@@ -17,6 +17,7 @@ type Port struct {
 	VLAN      packet.VLAN   // whose tag its frames carry; ports with one Ifindex differ by it, and have the same Modes and Program
 	MAC       packet.MAC    // shared: it goes with the role
 	MTU       int           // bytes of an IP packet
+	Clamp     Clamp         // of the MSS in SYNs that cross it
 	Addresses []packet.Addr // shared addresses, also the source of our own errors
 	Antispoof Antispoof
 	Modes     []xsk.Mode // what sockets may try, see xsk.Config; nil: all

@@ -38,6 +38,7 @@ type Port struct {
 	Addresses []Value[netip.Prefix] // the port's own addresses, each with its network's length
 	MAC       Value[MAC]            // not Written: to be made from the cluster's key
 	Antispoof Value[Antispoof]
+	Clamp     Value[Clamp] // of the MSS in SYNs that cross it
 }
 
 // Group is a set of ports that fail over together.
@@ -112,6 +113,7 @@ func (b *builder) policy() (*Policy, Errors) {
 		port := Port{Name: name}
 		many(t, "addresses", portAddress, &port.Addresses)
 		one(t, "mac", mac, &port.MAC)
+		one(t, "mss_clamp", clamp, &port.Clamp)
 		one(t, "antispoof", choice("a way of antispoof", AntispoofStrict, AntispoofLoose, AntispoofOff), &port.Antispoof)
 		t.close("")
 		p.Ports = append(p.Ports, port)

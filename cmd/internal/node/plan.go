@@ -103,6 +103,7 @@ func (pl *plan) addPorts(n *config.Node, p *config.Policy) {
 		for _, a := range c.Addresses {
 			one.prefixes = append(one.prefixes, a.V)
 		}
+		one.Clamp = clampOf(c.Clamp.V)
 		one.Addresses = addressesOf(one.prefixes)
 		one.MAC, one.Antispoof = packet.MAC(c.MAC.V), antispoof[c.Antispoof.V]
 		if !c.MAC.Written() {
@@ -132,6 +133,14 @@ func (pl *plan) place(p *port) {
 		pl.devices = append(pl.devices, p.on)
 	}
 	p.on.ports = append(p.on.ports, p)
+}
+
+// clampOf returns what a port does to the MSS of SYNs.
+func clampOf(c config.Clamp) dataplane.Clamp {
+	if c == config.ClampPath {
+		return dataplane.ClampPath
+	}
+	return dataplane.Clamp(c)
 }
 
 // madeMAC makes a port's shared MAC from the cluster's key, so that all nodes make the
