@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"holdfast/conntrack"
+	"holdfast/dataplane/drop"
 	"holdfast/dataplane/fib"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
@@ -124,6 +125,9 @@ func (w *Worker) abort(a *Abort) (ok bool) {
 	if a.Manner == Unreachable {
 		return w.sendTo(&back, &toClient, func(dst []byte, hop *fib.Hop, out *share) int {
 			from, _ := out.address(a.Original.Src.Is4())
+			if back.Exit == packet.Self {
+				from = a.Original.Dst // the kernel takes nothing from an address of its own
+			}
 			return packet.AppendProhibition(dst, &packet.Prohibition{
 				To: hop.MAC, From: out.MAC, Source: from, Tuple: a.Original, Seq: a.Edges[conntrack.Original].End,
 			})
@@ -158,6 +162,11 @@ func (w *Worker) reset(way *conntrack.Way, tuple *packet.Tuple, end, peer *connt
 // of tuple, and stages it. write returns the frame's length, 0 where there can be none.
 func (w *Worker) sendTo(way *conntrack.Way, tuple *packet.Tuple, write func(frame []byte, hop *fib.Hop, out *share) int) bool {
 	hop := w.hopBy(way, &tuple.Src, &tuple.Dst)
+	toSelf := hop.Kind == fib.Local && way.Exit == packet.Self && int(way.Entry) < len(w.shares)
+	if toSelf {
+		in := w.shares[way.Entry]
+		hop = fib.Hop{Kind: fib.Forward, Port: in.ID, MAC: in.MAC}
+	}
 	if hop.Kind != fib.Forward {
 		return false
 	}
@@ -171,6 +180,11 @@ func (w *Worker) sendTo(way *conntrack.Way, tuple *packet.Tuple, write func(fram
 	if n == 0 {
 		w.umem.Free(d[:])
 		return false
+	}
+	if toSelf {
+		f := w.toKernel(out, buf[:n])
+		w.umem.Free(d[:])
+		return f.why == drop.Pass
 	}
 	d[0].Len = uint32(n)
 	out.stage(d[0])

@@ -26,7 +26,7 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	}
 	hop := w.route(&turn.Tuple, b.in.ID)
 	if hop.Kind == fib.Local {
-		return w.toSelfTurned(b, i, turn), false
+		return w.toSelf(b, i, &hop)
 	}
 	why := forwardable(p, &hop)
 	if why != drop.Pass && why != drop.NoRoute {
@@ -95,6 +95,7 @@ func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) (f
 			Mode: conntrack.Mode(verdict.Mode), PickUp: verdict.PickUp, Timeouts: verdict.Timeouts,
 		},
 	}
+	b.ofSelf(&proposal.Class)
 	// A binding whose reply tuple clashed is given back only after the next was drawn, so
 	// that it is not drawn again.
 	var clashed nat.Binding

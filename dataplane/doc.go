@@ -1,6 +1,6 @@
 // Package dataplane is the way of a packet: the worker's loop (worker.go), the one path
-// (pipeline.go), the first packet of a connection (admit.go), packets of the node itself
-// (local.go), ICMP errors about what the connections carry (related.go) and those of our
+// (pipeline.go), the first packet of a connection (admit.go), packets for the node
+// itself (local.go) and those that it sends (own.go), ICMP errors about what the connections carry (related.go) and those of our
 // own (answer.go), what the ends of a killed connection are told (abort.go), and what happens
 // between the last stage and the wire (transmit.go). What happens to connections is told
 // to whoever watches by events.go, and put in order by gather.go.

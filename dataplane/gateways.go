@@ -141,6 +141,8 @@ var unroutable = fib.Hop{Kind: fib.Unroutable, Port: packet.NoPort}
 func (w *Worker) astray(way *conntrack.Way, src, dst *packet.Addr, hop fib.Hop) fib.Hop {
 	switch {
 	case hop.Kind == fib.Local:
+	case way.Exit == packet.Self:
+		return unroutable // for an address that this node has no more
 	case way.Direction == conntrack.Reply:
 		if all := w.snapshot.Gateways.On(way.Exit, dst); len(all) > 0 {
 			return w.snapshot.Routes.Gateway(uint8(all[0]))

@@ -1,13 +1,23 @@
 package dataplane
 
 import (
+	"holdfast/conntrack"
 	"holdfast/dataplane/drop"
+	"holdfast/dataplane/fib"
 	"holdfast/dataplane/packet"
-	"holdfast/dataplane/xsk"
+	"holdfast/nat"
+	"holdfast/rules"
 )
 
-// kernelBurst is how many frames of one port's kernel face are taken per turn.
-const kernelBurst = 16
+// Packets for the node itself take the path like all others: they are judged by the rules,
+// with packet.Self as the port that they leave by, and begin connections in the one table.
+// Only their last step differs: they go to the kernel, through the TAP of the port that
+// they came in by, so that its rp_filter finds them where it expects them.
+//
+//	wire -> decode -> lookup -> (miss: admit, toSelf) -> track -> deliver -> TAP -> kernel
+//
+// Echo requests need no connection: the kernel answers each, and its answer goes out as it
+// is. So a flood of them with forged sources takes no room in the table (L8).
 
 // toKernel hands a copy of a frame to the kernel's face of the port it came in by.
 func (w *Worker) toKernel(s *share, frame []byte) fate {
@@ -21,78 +31,60 @@ func (w *Worker) toKernel(s *share, frame []byte) fate {
 	return fate{why: drop.Pass}
 }
 
-// toSelf decides on a packet to one of the node's own addresses: ICMP echo is let in,
-// everything else is not, yet.
-func (w *Worker) toSelf(b *burst, i int) fate {
-	p := &b.parsed[i]
-	if !isEcho(p) {
-		return dropped(drop.ToSelf)
+// toSelf decides on a packet without a connection to one of the node's own addresses, be it
+// by destination translation (w.turned), which the table undoes for the answers.
+func (w *Worker) toSelf(b *burst, i int, hop *fib.Hop) (f fate, admitted bool) {
+	p, turn := &b.parsed[i], &w.turned
+	if !w.mayAddress(b.in, &p.Tuple.Src) {
+		return dropped(drop.SourceInvalid), false
 	}
-	return w.toKernel(b.in, b.frame[i])
-}
-
-// isEcho reports whether a packet is an echo request or reply.
-func isEcho(p *packet.Parsed) bool {
-	switch p.Tuple.Proto {
-	case packet.ICMP:
-		return p.Version == 4 && (p.ICMPType == packet.ICMPEchoRequest || p.ICMPType == packet.ICMPEchoReply)
-	case packet.ICMPv6:
-		return p.Version == 6 && (p.ICMPType == packet.ICMPv6EchoRequest || p.ICMPType == packet.ICMPv6EchoReply)
+	mayOpen := conntrack.MayOpen(p)
+	if mayOpen != drop.Pass && !(w.snapshot.Rules.PicksUp() && conntrack.MayPickUp(p)) {
+		return dropped(mayOpen), false
 	}
-	return false
-}
-
-// serveKernel takes what the kernel wants to say through its faces: ARP, ND and echo
-// go out, everything else does not, yet. While this node is mute all of it is read and
-// dropped, so that nothing old leaves at a promotion.
-func (w *Worker) serveKernel() (busy bool) {
-	for _, s := range w.shares {
-		for range kernelBurst {
-			if !w.fromKernel(s) {
-				break
-			}
-			busy = true
-		}
+	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, packet.Self)
+	if mayOpen != drop.Pass && !(verdict.Action == rules.Pass && verdict.PickUp) {
+		return dropped(mayOpen), false
 	}
-	return busy
-}
-
-// fromKernel takes one frame, and reports whether there was one.
-func (w *Worker) fromKernel(s *share) bool {
-	var d [1]xsk.Desc
-	if w.umem.Alloc(d[:]) == 0 {
-		return false // the frame waits in the TAP's queue
-	}
-	frame := w.umem.Bytes(d[0])
-	n, err := s.Kernel.Read(frame[:cap(frame)])
-	if err != nil || n == 0 {
-		w.umem.Free(d[:])
-		return false
-	}
-	d[0].Len = uint32(n)
-	if why := w.letOut(w.umem.Bytes(d[0])); why != drop.Pass {
-		s.TxDrops.Add(why, 1)
-		w.umem.Free(d[:])
-		return true
-	}
-	s.stage(d[0])
-	return true
-}
-
-// letOut decides on a frame made by the kernel.
-func (w *Worker) letOut(frame []byte) drop.Reason {
-	if !w.active {
-		return drop.Mute
-	}
-	p := &w.own
-	if why := packet.Decode(frame, p); why != drop.Pass {
-		return why
-	}
+	w.countRule(verdict.Rule)
 	switch {
-	case p.Kind == packet.KindARP, p.Kind == packet.KindND, p.Kind == packet.KindMLD:
-		return drop.Pass
-	case p.Kind == packet.KindIP && isEcho(p):
-		return drop.Pass
+	case verdict.Action == rules.Reject:
+		return w.reject(b, i), false
+	case verdict.Action == rules.Block && w.snapshot.Rules.Default(&verdict):
+		return dropped(drop.ToSelf), false
+	case verdict.Action == rules.Block:
+		return dropped(drop.RuleBlock), false
+	case p.Tuple.IsEchoRequest() && turn.Outcome == nat.Untranslated:
+		return w.toKernel(b.in, b.frame[i]), false
 	}
-	return drop.FromSelf
+	return w.begin(b, i, &verdict, hop)
+}
+
+// mayAddress reports whether a source may speak to the node through a port. One that is
+// valid on the port's link alone is there, and the routes do not speak of it.
+func (w *Worker) mayAddress(in *share, src *packet.Addr) bool {
+	if src.IsLinkLocal() && !src.Is4() {
+		return w.hopTo(*src).Kind != fib.Local
+	}
+	return w.comesFrom(in, *src)
+}
+
+// goesOn reports whether a packet, which seems to have a connection, would go on from here
+// to another host. What ends here may have come as far as its TTL allowed (L1).
+func (w *Worker) goesOn(b *burst, i int) bool {
+	exit, ok := w.snapshot.Table.ExitOf(&b.parsed[i], &b.hit[i])
+	return ok && exit != packet.Self // without a connection admit decides
+}
+
+// deliver hands a packet of a connection with the node itself to the kernel.
+func (w *Worker) deliver(b *burst, i int) fate {
+	r := &w.result
+	if r.Translated {
+		r.Rewrite.Apply(b.frame[i], &b.parsed[i])
+	}
+	f := w.toKernel(b.in, b.frame[i])
+	if f.why != drop.Pass {
+		w.snapshot.Table.Uncount(&b.parsed[i], r)
+	}
+	return f
 }

@@ -11,7 +11,8 @@ import (
 // burst is what one socket had to give: up to burstMax packets that take the path
 // together. Entry i of every array is packet i.
 type burst struct {
-	in          *share // the port they came in by
+	in          *share // the port they came in by, from the wire or out of its kernel face
+	origin      origin
 	n           int
 	admissions  int   // how many first packets it may have; 0: as many as it has (pressure.go)
 	admitted    int   // how many it has had
@@ -89,7 +90,7 @@ func (w *Worker) judge(b *burst, i int) fate {
 		}
 		return w.toKernel(b.in, b.frame[i])
 	}
-	if b.hit[i].Found && p.TTL <= 1 {
+	if b.hit[i].Found && p.TTL <= 1 && w.goesOn(b, i) {
 		return w.refuseTTL(b, i) // an established packet that may not go on does not count
 	}
 
@@ -131,8 +132,7 @@ func (w *Worker) judge(b *burst, i int) fate {
 	}
 	hop := w.hopOf(r, &dst)
 	if hop.Kind != fib.Forward {
-		w.snapshot.Table.Uncount(p, r)
-		return w.noHop(b, i, &hop, dst)
+		return w.noHop(b, i, &hop)
 	}
 	out := w.shares[hop.Port]
 	if p.Len() > out.MTU {
@@ -164,8 +164,13 @@ func (w *Worker) record(r *conntrack.Result) {
 	}
 }
 
-// noHop deals with a packet whose next hop is not there, or not there yet.
-func (w *Worker) noHop(b *burst, i int, hop *fib.Hop, dst packet.Addr) fate {
+// noHop deals with a packet of a connection that goes no further than this node, or whose
+// next hop is not there, or not there yet.
+func (w *Worker) noHop(b *burst, i int, hop *fib.Hop) fate {
+	if hop.Kind == fib.Local && w.result.Exit() == packet.Self {
+		return w.deliver(b, i)
+	}
+	w.snapshot.Table.Uncount(&b.parsed[i], &w.result)
 	switch hop.Kind {
 	case fib.Unresolved:
 		w.config.Resolver.Resolve(hop.Port, hop.Via)

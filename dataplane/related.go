@@ -37,7 +37,7 @@ func (w *Worker) judgeError(b *burst, i int) fate {
 	}
 	if why := w.snapshot.Table.Related(p, &e.quote, &e.related); why != drop.Pass {
 		if why == drop.ICMPErrorUnmatched && w.hopTo(p.Tuple.Dst).Kind == fib.Local {
-			return w.toSelf(b, i)
+			return dropped(drop.ToSelf) // nobody here has sent what it quotes
 		}
 		return dropped(why)
 	}

@@ -42,11 +42,17 @@ var (
 
 func ip(s string) packet.Addr { return packet.AddrFrom(netip.MustParseAddr(s)) }
 
-// fakeKernel is a port's face that remembers what it was handed.
-type fakeKernel struct{ got [][]byte }
+// fakeKernel is a port's face that remembers what it was handed, and says what it is told to.
+type fakeKernel struct{ got, say [][]byte }
 
-func (k *fakeKernel) Read([]byte) (int, error) { return 0, nil }
-func (k *fakeKernel) Fd() int                  { return -1 }
+func (k *fakeKernel) Fd() int { return -1 }
+func (k *fakeKernel) Read(frame []byte) (n int, _ error) {
+	if len(k.say) > 0 {
+		n = copy(frame, k.say[0])
+		k.say = k.say[1:]
+	}
+	return n, nil
+}
 func (k *fakeKernel) Write(frame []byte) (int, error) {
 	k.got = append(k.got, append([]byte(nil), frame...))
 	return len(frame), nil

@@ -19,14 +19,3 @@ func (w *Worker) refuseTranslation(b *burst, i int, why nat.Outcome) fate {
 	}
 	return dropped(drop.NATExhausted)
 }
-
-// toSelfTurned decides on a packet whose destination is the node itself: by its own
-// address, or because a redirect sent it here.
-func (w *Worker) toSelfTurned(b *burst, i int, turn *nat.Turn) fate {
-	if turn.Outcome == nat.Untranslated {
-		return w.toSelf(b, i)
-	}
-	// A redirected connection reaches the kernel under another address than its packets
-	// have: it needs the table, as the node's own connections do.
-	return dropped(drop.ToSelf)
-}

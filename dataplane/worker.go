@@ -79,7 +79,6 @@ type Worker struct {
 	quotation    quotation // of the ICMP error at hand
 	recorder     Recorder  // says what happens to connections, where somebody watches
 	parked       parking
-	own          packet.Parsed // of a frame made by the kernel
 	parkedBefore [parkedMax]xsk.Desc
 	sweepAt      uint32 // the entry to look at next
 	sweptAt      int64  // when

@@ -75,6 +75,7 @@ func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, self []span) 
 		fromPorts: s.addPorts(spansOf(r.FromPorts)), toPorts: s.addPorts(destinationsOf(r)),
 		from: s.addAddresses(r.From, self), to: s.addAddresses(r.To, self),
 	}
+	c.name(r)
 	s.rules, s.says = append(s.rules, c), append(s.says, says)
 	listed := Rule{ID: r.ID.V, Number: number, Action: r.Action.V, Pos: r.Pos}
 	for _, l := range r.Labels {

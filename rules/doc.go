@@ -8,6 +8,9 @@
 // destination NAT and routing and before source NAT. Replies and later packets never
 // consult rules: they belong to a connection.
 //
+// Rules speak of the node itself too, of what is for its addresses and what it sends, where
+// they name it (self.go); where none does, it answers echo and sends what it likes.
+//
 // A Set is safe for concurrent use by any number of workers. Match does not allocate. It
 // counts nothing, since a count in the Set would be a cache line that all workers write:
 // each worker has a slice of its own of Len()+1 counters, indexed by Verdict.Rule, and

@@ -123,8 +123,8 @@ from = "!<foes>"
 		{"tcp 10.0.0.7:1234 > 203.0.113.9:8000", lan, wan, "pass web async"},
 		{"tcp 10.0.0.7:1234 > 203.0.113.9:8080", lan, wan, "pass web async"},
 		{"tcp 10.0.0.7:1234 > 203.0.113.9:8081", lan, wan, "block default async"},
-		{"tcp 10.0.0.7:1234 > 203.0.113.9:80", wan, lan, "block default async"}, // other way
-		{"tcp 10.0.0.7:1234 > 203.0.113.9:80", packet.NoPort, wan, "block default async"},
+		{"tcp 10.0.0.7:1234 > 203.0.113.9:80", wan, lan, "block default async"},        // other way
+		{"tcp 10.0.0.7:1234 > 203.0.113.9:80", packet.Self, wan, "pass default async"}, // the node's own, and no rule names it
 		{"tcp 10.0.0.66:1234 > 203.0.113.9:80", lan, wan, "block default async"},
 		{"tcp 10.0.0.65:1234 > 203.0.113.9:80", lan, wan, "pass web async"},
 		{"tcp 10.0.0.67:1234 > 203.0.113.9:80", lan, wan, "pass web async"},
@@ -138,7 +138,7 @@ from = "!<foes>"
 		{"udp 10.0.0.7:1234 > 203.0.113.9:23", lan, wan, "reject telnet none"},
 		{"udp 10.0.0.7:1234 > 203.0.113.9:53", lan, wan, "pass dns none"}, // inherited
 		{"udp 10.0.0.7:1023 > 203.0.113.9:53", lan, wan, "block default async"},
-		{"udp 10.0.0.7:123 > 203.0.113.9:123", lan, packet.NoPort, "pass time async"}, // its own
+		{"udp 10.0.0.7:123 > 203.0.113.9:123", lan, wan, "pass time async"}, // its own
 		{"icmp 10.0.0.7:1 > 203.0.113.9:8", lan, wan, "pass ping async"},
 		{"icmp 10.0.0.7:1 > 203.0.113.9:13", lan, wan, "pass ping async"},
 		{"icmp 10.0.0.7:1 > 203.0.113.9:15", lan, wan, "block default async"},
@@ -217,12 +217,23 @@ func obvious(p *config.Policy, k *packet.Tuple, in, out packet.PortID) (Action, 
 		}
 		return len(list) == 0
 	}
+	named := func(list []config.Value[config.Address]) bool {
+		return slices.ContainsFunc(list, func(a config.Value[config.Address]) bool {
+			return a.V.Sense == config.Include && a.V.Kind != config.AddressAny
+		})
+	}
 	for _, r := range p.Rules {
+		if in == packet.Self && !named(r.From) || out == packet.Self && r.Action.V == config.Pass && !named(r.To) {
+			continue
+		}
 		proto := len(r.Protos) == 0 || slices.ContainsFunc(r.Protos, func(v config.Value[config.Protocol]) bool { return packet.Proto(v.V) == k.Proto })
 		if r.Action.V != config.Match && proto && port(r.In, in) && port(r.Out, out) && address(r.From, k.Src) && address(r.To, k.Dst) &&
 			number(r.FromPorts, k.SrcPort) && number(r.ToPorts, k.DstPort) {
 			return actions[r.Action.V], r.ID.V
 		}
+	}
+	if in == packet.Self {
+		return Pass, config.DefaultID
 	}
 	return Block, config.DefaultID
 }

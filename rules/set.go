@@ -139,7 +139,8 @@ func (s *Set) ByNumber(n uint32) (Rule, bool) {
 }
 
 // Match says what becomes of the first packet of a connection, which came in by one
-// logical port and would leave by the other. It does not allocate.
+// logical port and would leave by the other; packet.Self stands for the node itself, see
+// self.go. It does not allocate.
 func (s *Set) Match(t *packet.Tuple, in, out packet.PortID) Verdict {
 	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out}
 	if s.deciders == nil || t.Src.Is4() != t.Dst.Is4() {
@@ -148,7 +149,7 @@ func (s *Set) Match(t *packet.Tuple, in, out packet.PortID) Verdict {
 	none := uint32(len(s.rules))
 	decider := s.deciders.first(s, &q, none)
 	if decider == none {
-		return Verdict{Action: Block, Rule: none}
+		return s.unspoken(&q)
 	}
 	var state State
 	if s.speakers != nil {
@@ -180,7 +181,7 @@ func (s *Set) matchEach(q *query) Verdict {
 		}
 		state.inherit(&s.says[i])
 	}
-	return Verdict{Action: Block, Rule: uint32(len(s.rules))}
+	return s.unspoken(q)
 }
 
 // verdict is what a rule decides, after what the match rules before it have said.
@@ -207,7 +208,7 @@ func (s *Set) Explain(t *packet.Tuple, in, out packet.PortID) (Verdict, []Step) 
 	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out}
 	var steps []Step
 	for i := range s.rules[:min(int(v.Rule)+1, len(s.rules))] {
-		steps = append(steps, Step{uint32(i), s.differs(&s.rules[i], &q)})
+		steps = append(steps, Step{uint32(i), s.rules[i].unnamed(s.differs(&s.rules[i], &q))})
 	}
 	return v, steps
 }

@@ -13,6 +13,11 @@ type PortID uint8
 // NoPort is no logical port.
 const NoPort PortID = 0xff
 
+// Self is the node itself, where a connection that it begins comes in, or one that is for
+// it goes out. It has no number of its own among the logical ports: like the address of
+// the node in fib.Table, its way leads over none.
+const Self = NoPort
+
 // Proto is an IP protocol number (IANA "Assigned Internet Protocol Numbers").
 type Proto uint8
 
@@ -110,6 +115,16 @@ func (t *Tuple) ReplyPorts() (src, dst uint16) {
 		return t.SrcPort, uint16(icmpCounterpart(t.Proto, uint8(t.DstPort>>8)))<<8 | t.DstPort&0xff
 	}
 	return t.DstPort, t.SrcPort
+}
+
+// IsEchoRequest reports whether the tuple is that of an echo request.
+func (t *Tuple) IsEchoRequest() bool {
+	return t.Proto == ICMP && t.DstPort == ICMPEchoRequest<<8 || t.Proto == ICMPv6 && t.DstPort == ICMPv6EchoRequest<<8
+}
+
+// IsEchoReply reports whether the tuple is that of the answer to one.
+func (t *Tuple) IsEchoReply() bool {
+	return t.Proto == ICMP && t.DstPort == ICMPEchoReply<<8 || t.Proto == ICMPv6 && t.DstPort == ICMPv6EchoReply<<8
 }
 
 // icmpCounterpart returns the type that answers typ, or that typ answers. A type that

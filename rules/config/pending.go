@@ -43,9 +43,6 @@ func (p *Policy) pending() []Notice {
 			if a.V.Kind == AddressTable {
 				note(a.Pos, "table %s in rule %s: it is always empty", a.V.Table, r.ID.V)
 			}
-			if a.V.Kind == AddressSelf {
-				note(a.Pos, "self in rule %s: packets from and to the node itself meet no rules; echo passes, the rest is dropped", r.ID.V)
-			}
 		}
 		if r.Gateway.Written() {
 			note(r.Gateway.Pos, "gateway of rule %s: connections go where [[routes]] and the kernel's routes send them", r.ID.V)

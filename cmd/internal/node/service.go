@@ -142,8 +142,12 @@ func (d *daemon) ruleName(number uint32) string {
 	return ""
 }
 
+// portName names a logical port, or the node itself where a connection begins or ends there.
 func (d *daemon) portName(id packet.PortID) string {
-	if int(id) < len(d.ports) {
+	switch {
+	case id == packet.Self:
+		return "self" // as rules name it
+	case int(id) < len(d.ports):
 		return d.ports[id].Name
 	}
 	return ""
