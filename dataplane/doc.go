@@ -16,6 +16,17 @@
 // sockets; vlan.go tells their frames apart by tag before the path and tags them after it.
 // On the path no frame has a tag.
 //
+// # Forwarding
+//
+// Where a router has a choice, this one does the following. Errors of our own come from
+// the address of the port that the packet came in by, quote it as its sender sent it, and
+// are limited per port. A packet whose neighbour is silent waits three seconds, as long as
+// the kernel asks, before its sender is told. No redirect is sent, followed or passed on
+// (L5). A too-big message of less than 1280 bytes is passed on and not obeyed: we shrink
+// nothing (L3). Link-local addresses are never forwarded, with or without a route (RFC
+// 3927 section 7, L9). An ICMP error about a later fragment has no ports to be known by and
+// is dropped (H7).
+//
 // # The right to speak
 //
 // A worker reads the clock once per turn. While the lease is held at that reading it is

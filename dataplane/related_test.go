@@ -294,8 +294,8 @@ func TestErrorWaitsForItsNeighbor(t *testing.T) {
 	}
 }
 
-// TestErrorsAllocateNothing: a flood of errors makes no work for the collector (R4).
-func TestErrorsAllocateNothing(t *testing.T) {
+// TestR4_ErrorFloodAllocatesNothing: a flood of errors makes no work for the collector.
+func TestR4_ErrorFloodAllocatesNothing(t *testing.T) {
 	if racing {
 		t.Skip("the race detector allocates")
 	}
@@ -313,5 +313,22 @@ func TestErrorsAllocateNothing(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations an error", n)
+	}
+}
+
+// TestH4_WhoTheErrorComesFrom: a router outside keeps its address on the way in; one inside
+// has none that the outside may see, and speaks as the external address.
+func TestH4_WhoTheErrorComesFrom(t *testing.T) {
+	r := newRig(t)
+	r.connect(udpTuple(client, 4000, server, 53), udpTuple(server, 53, wanAddr, 50000), lan, wan)
+	out := r.feed(lan, fromClient(packetIn{proto: packet.UDP, sport: 4000, dport: 53}).frame(t))
+	e := errorAbout(t, out[0].frame, outsideRouter, errorKinds["time exceeded"], macWan, macServer)
+	if p := r.one(r.feed(wan, e), lan, macClient, macLan); p.Tuple.Src != outsideRouter || p.Tuple.Dst != client {
+		t.Errorf("inwards: %v", p.Tuple)
+	}
+	in := r.feed(wan, fromServer(packetIn{proto: packet.UDP, sport: 53, dport: 50000}).frame(t))
+	e = errorAbout(t, in[0].frame, insideRouter, errorKinds["time exceeded"], macLan, macClient)
+	if p := r.one(r.feed(lan, e), wan, macServer, macWan); p.Tuple.Src != wanAddr || p.Tuple.Dst != server {
+		t.Errorf("outwards: %v", p.Tuple)
 	}
 }

@@ -84,6 +84,27 @@ func TestM2_HopByHopOnlyFirst(t *testing.T) {
 	})
 }
 
+// TestM2_RouterAlert: the option asks routers to look (RFC 2711); only what is MLD is for
+// them, and goes to the kernel, anything else is forwarded as it is.
+func TestM2_RouterAlert(t *testing.T) {
+	alert := ext{extHopByHop, []byte{0, 5, 2, 0, 0, 1, 0}}
+	for _, row := range []struct {
+		name  string
+		frame []byte
+		want  Kind
+	}{
+		{"MLD query", frame6(ICMPv6, icmp(130, 0, 0, make([]byte, 16)), alert), KindMLD},
+		{"MLDv2 report", frame6(ICMPv6, icmp(143, 0, 0, make([]byte, 8)), alert), KindMLD},
+		{"echo", frame6(ICMPv6, icmp(128, 0, 7, nil), alert), KindIP},
+		{"RSVP or whatever", frame6(46, make([]byte, 8), alert), KindIP},
+		{"UDP", frame6(UDP, udp([]byte("x")), alert), KindIP},
+	} {
+		if p := mustDecode(t, row.frame); p.Kind != row.want {
+			t.Errorf("%s: kind %d, want %d", row.name, p.Kind, row.want)
+		}
+	}
+}
+
 func TestM3_TruncatedChains(t *testing.T) {
 	authZero := ext{extAuth, []byte{0, 0, 0, 0, 0, 0, 0}}
 	longer := ext{extDestination, []byte{1, 1, 4, 0, 0, 0, 0}}

@@ -27,6 +27,7 @@ addresses = ["10.0.0.1/24", "fd00::1/64"]
 [ports.wan]
 addresses = ["203.0.113.2/29"]
 mac = "02:48:46:00:00:02"
+antispoof = "loose"
 [groups.main]
 ports = ["lan", "wan"]
 [cluster]
@@ -108,7 +109,7 @@ func TestPlan(t *testing.T) {
 	if lan.ID != 0 || lan.Name != "lan" || lan.Device != "eth1" || len(lan.Addresses) != 2 || len(lan.prefixes) != 2 {
 		t.Errorf("lan %+v", &lan.Port)
 	}
-	if wan.ID != 1 || wan.MAC != (packet.MAC{2, 0x48, 0x46, 0, 0, 2}) {
+	if wan.ID != 1 || wan.MAC != (packet.MAC{2, 0x48, 0x46, 0, 0, 2}) || wan.Antispoof != dataplane.AntispoofLoose || lan.Antispoof != dataplane.AntispoofStrict {
 		t.Errorf("wan %+v", &wan.Port)
 	}
 }
