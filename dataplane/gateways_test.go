@@ -118,7 +118,7 @@ func (p *providers) install(r *rig) {
 }
 
 // newProvidersRig makes a rig with both providers.
-func newProvidersRig(t *testing.T, text string) (*rig, providers) {
+func newProvidersRig(t testing.TB, text string) (*rig, providers) {
 	t.Helper()
 	r, p := newRig(t), newProviders()
 	policy, err := config.ParsePolicy("rig", []byte(text))
@@ -483,5 +483,29 @@ func TestGatewaysAllocateNothing(t *testing.T) {
 	turn()
 	if n := testing.AllocsPerRun(20, turn); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkHopOf is what an established packet pays for its next hop: the route lookup
+// alone, with the comparison of ports, and by the connection's gateway.
+func BenchmarkHopOf(b *testing.B) {
+	r, _ := newProvidersRig(b, providersPolicy)
+	r.feed(lan, packetIn{from: inside(0), to: server, sport: 1, dport: 80, flags: "S", fromMAC: macClient, toMAC: macLan}.frame(b))
+	neighbor := r.w.result
+	r.feed(lan, packetIn{from: inside(0), to: far, sport: 1, dport: 80, flags: "S", fromMAC: macClient, toMAC: macLan}.frame(b))
+	behind := r.w.result
+	for name, run := range map[string]func() fib.Hop{
+		"lookup":        func() fib.Hop { return r.w.hopTo(far) },
+		"lookup-linked": func() fib.Hop { return r.w.hopTo(server) },
+		"no-gateway":    func() fib.Hop { return r.w.hopOf(&neighbor, &server) },
+		"gateway":       func() fib.Hop { return r.w.hopOf(&behind, &far) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if hop := run(); hop.Kind != fib.Forward {
+					b.Fatal(hop)
+				}
+			}
+		})
 	}
 }

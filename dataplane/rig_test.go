@@ -63,7 +63,7 @@ type fakeResolver struct{ asked []packet.Addr }
 func (r *fakeResolver) Resolve(_ packet.PortID, a packet.Addr) { r.asked = append(r.asked, a) }
 
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	w        *Worker
 	kernel   [2]*fakeKernel
 	resolver fakeResolver
@@ -108,14 +108,14 @@ var rigNeighbors = []fib.Neighbor{
 	{Port: wan, Addr: server, MAC: macServer},
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	return rigOf(t, rigPolicy, rigRoutes, rigNeighbors, 1000)
 }
 
 // rigOf is newRig with another policy, other routes and neighbours, and a table of so many
 // connections.
-func rigOf(t *testing.T, text string, routes []fib.Route, neighbors []fib.Neighbor, capacity uint32) *rig {
+func rigOf(t testing.TB, text string, routes []fib.Route, neighbors []fib.Neighbor, capacity uint32) *rig {
 	t.Helper()
 	r := &rig{t: t, kernel: [2]*fakeKernel{{}, {}}, lane: journal.New(0, journal.NewOutlet(nil))}
 	policy, err := config.ParsePolicy("rig", []byte(text))
@@ -230,7 +230,7 @@ type packetIn struct {
 }
 
 // frame builds it.
-func (p packetIn) frame(t *testing.T) []byte {
+func (p packetIn) frame(t testing.TB) []byte {
 	t.Helper()
 	if p.ttl == 0 {
 		p.ttl = 64
