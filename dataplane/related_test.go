@@ -332,3 +332,23 @@ func TestH4_WhoTheErrorComesFrom(t *testing.T) {
 		t.Errorf("outwards: %v", p.Tuple)
 	}
 }
+
+// TestH1_ErrorsAboutTheNodesOwn: an error about a packet of the node itself reaches its
+// kernel as it is, and one about a packet that the node never sent does not.
+func TestH1_ErrorsAboutTheNodesOwn(t *testing.T) {
+	r := newRig(t)
+	r.connect(udpTuple(wanAddr, 4000, server, 53), udpTuple(server, 53, wanAddr, 4000), packet.NoPort, wan)
+	for _, row := range []struct {
+		sport uint16
+		want  int // frames in the kernel's hands
+	}{{4000, 1}, {4001, 0}} {
+		r.kernel[wan].got = nil
+		in := fromClient(packetIn{proto: packet.UDP, sport: row.sport, dport: 53})
+		in.from = wanAddr
+		e := errorAbout(t, in.frame(t), outsideRouter, errorKinds["port unreachable"], macWan, macServer)
+		got := r.feed(wan, e)
+		if len(got) != 0 || len(r.kernel[wan].got) != row.want || row.want == 1 && !bytes.Equal(r.kernel[wan].got[0], e) {
+			t.Errorf("port %d: %d left, the kernel got %d, died of %v", row.sport, len(got), len(r.kernel[wan].got), r.dropped(wan))
+		}
+	}
+}
