@@ -405,3 +405,113 @@ func TestI12_TwoWorkersOneReplyTuple(t *testing.T) {
 		}
 	}
 }
+
+// TestI14_ServiceOfTheNodeIsNotShadowed: an inside host that sends from the number of a
+// port that is forwarded, or that the node answers on, gets another port, so what comes
+// for the service from the same remote end still reaches the service.
+func TestI14_ServiceOfTheNodeIsNotShadowed(t *testing.T) {
+	r := newNATRig(t, webForward+`
+[[rules]]
+id = "ssh"
+action = "pass"
+in = "wan"
+to = "self"
+proto = "tcp"
+to_port = 22
+`)
+	for _, port := range []uint16{22, 80} {
+		p := r.one(r.feed(lan, from(client, server, packetIn{sport: port, dport: 5000, flags: "S", seq: 1}).frame(t)), wan, macServer, macWan)
+		if p.Tuple.SrcPort == port {
+			t.Errorf("an inside host has external port %d", port)
+		}
+	}
+	expect(t, r.one(r.feed(wan, from(server, wanAddr, packetIn{sport: 5000, dport: 80, flags: "S", seq: 1}).frame(t)), lan, macInner, macLan), server, 5000, inner, 8080)
+	r.feed(wan, from(server, wanAddr, packetIn{sport: 5000, dport: 22, flags: "S", seq: 1}).frame(t))
+	if n := len(r.kernel[wan].got); n != 1 {
+		t.Errorf("%d packets reached the kernel, dropped: %v", n, r.dropped(wan))
+	}
+}
+
+// TestI15_RedirectReachesTheKernel: the node answers in the name of whoever was addressed.
+func TestI15_RedirectReachesTheKernel(t *testing.T) {
+	r := newNATRig(t, `
+[[nat]]
+kind = "redirect"
+in = "lan"
+proto = "tcp"
+to_port = 80
+target_port = 3128
+[[rules]]
+id = "proxy"
+action = "pass"
+in = "lan"
+to = "self"
+proto = "tcp"
+to_port = 3128
+`)
+	r.feed(lan, from(client, server, packetIn{sport: 4000, dport: 80, flags: "S", seq: 1}).frame(t))
+	if len(r.kernel[lan].got) != 1 {
+		t.Fatalf("nothing reached the kernel: %v", r.dropped(lan))
+	}
+	var p packet.Parsed
+	if why := packet.Decode(r.kernel[lan].got[0], &p); why != drop.Pass || !packet.VerifyChecksum(r.kernel[lan].got[0], &p) {
+		t.Fatalf("what reached it: %v", why)
+	}
+	expect(t, p, client, 4000, lanAddr, 3128)
+}
+
+// TestJ5_UntranslatableIsTold: an address without an image is dropped, counted, and its
+// sender is told.
+func TestJ5_UntranslatableIsTold(t *testing.T) {
+	r := rigOf(t, `
+[ports.lan]
+addresses = ["fd01:203:405:1::1/64"]
+[ports.wan]
+addresses = ["2001:db8:7::2/64"]
+[groups.main]
+ports = ["lan", "wan"]
+[[nat]]
+kind = "nptv6"
+out = "wan"
+from = "fd01:203:405::/48"
+target = "2001:db8:1::/48"
+[[rules]]
+id = "out"
+action = "pass"
+in = "lan"
+out = "wan"
+`, []fib.Route{
+		{Prefix: netip.MustParsePrefix("fd01:203:405::/48"), Kind: fib.Forward, Port: lan},
+		{Prefix: netip.MustParsePrefix("2001:db8:7::/64"), Kind: fib.Forward, Port: wan},
+	}, []fib.Neighbor{{Port: wan, Addr: ip("2001:db8:7::7"), MAC: macServer}}, 100)
+	r.w.shares[lan].Addresses = []packet.Addr{ip("fd01:203:405:1::1")}
+	frame := func(src string) []byte {
+		f := make([]byte, 14+40+8)
+		copy(f, macLan[:])
+		copy(f[6:], macClient[:])
+		f[12], f[13], f[14], f[19], f[20], f[21] = 0x86, 0xdd, 0x60, 8, 17, 64
+		from, to := ip(src), ip("2001:db8:7::7")
+		copy(f[22:], from[:])
+		copy(f[38:], to[:])
+		f[55], f[57], f[59] = 99, 53, 8
+		sum := uint32(17 + 8 + 8 + 99 + 53)
+		for i := 22; i < 54; i += 2 {
+			sum += uint32(f[i])<<8 | uint32(f[i+1])
+		}
+		sum = sum>>16 + sum&0xffff
+		sum += sum >> 16
+		f[60], f[61] = ^byte(sum>>8), ^byte(sum)
+		return f
+	}
+	p := r.one(r.feed(lan, frame("fd01:203:405:1::1234")), wan, macServer, macWan) // J3: its checksum is right and untouched
+	if p.Tuple.Src != ip("2001:db8:1:d550::1234") {
+		t.Errorf("left as %v", p.Tuple)
+	}
+	p = r.one(r.feed(lan, frame("fd01:203:405:ffff::1")), lan, macClient, macLan)
+	if p.Tuple.Proto != packet.ICMPv6 || p.ICMPType != 1 {
+		t.Errorf("the sender was told %v", p.Tuple)
+	}
+	if why := r.dropped(lan); !slices.Equal(why, []drop.Reason{drop.NATUntranslatable}) {
+		t.Errorf("died of %v", why)
+	}
+}

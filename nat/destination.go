@@ -9,7 +9,7 @@ import (
 // allocation. Outcomes are Untranslated, Translated, Opened, NoTarget and Untranslatable;
 // with the last two there is no destination, and the packet must not go on.
 //
-// The packets that the node itself sends come in by NoPort, and none is translated here.
+// The packets that the node itself sends come in by packet.Self, and none is translated here.
 func (p *Policy) Destination(original *packet.Tuple, ingress packet.PortID) Turn {
 	t := Turn{Original: *original, Tuple: *original, Outcome: Untranslated, ingress: ingress, home: packet.NoPort}
 	if p == nil || ingress >= drop.PortsMax {

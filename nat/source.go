@@ -77,9 +77,10 @@ func (p *Policy) bind(t *Turn, egress packet.PortID, attempt int, reply *packet.
 // match returns the first rule that applies to the source, or nil. A hairpin that no rule
 // of its way applies to has the translation of the port that it looks as if it had left by.
 //
-// What the node itself sends has the address that its kernel chose, and keeps it.
+// What the node itself sends has the address that its kernel chose, and keeps it; what is
+// for the node has the address of who sent it.
 func (p *Policy) match(t *Turn, egress packet.PortID) *rule {
-	if t.ingress == packet.NoPort {
+	if t.ingress == packet.Self || egress == packet.Self {
 		return nil
 	}
 	if egress < drop.PortsMax {

@@ -37,9 +37,9 @@ func Translations(p *config.Policy) []nat.Translation {
 	return all
 }
 
-// Site returns what translations must know of the ports of a policy.
+// Site returns what translations must know of the ports of a policy, and of what the node answers.
 func Site(p *config.Policy) nat.Site {
-	site := nat.Site{Addresses: map[packet.PortID][]netip.Addr{}}
+	site := nat.Site{Addresses: map[packet.PortID][]netip.Addr{}, Services: services(p)}
 	for i := range p.Ports {
 		for _, a := range p.Ports[i].Addresses {
 			id := packet.PortID(i)

@@ -169,3 +169,43 @@ func TestNATAcceptedCompiles(t *testing.T) {
 		}
 	}
 }
+
+// TestI14_Services: what rules let in to the node is kept from being given to connections.
+func TestI14_Services(t *testing.T) {
+	p, _ := compiled(t, head+`
+[[rules]]
+id = "ssh"
+action = "pass"
+to = "self"
+proto = "tcp"
+to_port = 22
+[[rules]]
+id = "dns"
+action = "pass"
+to = ["10.0.0.1", "198.51.100.7"]
+proto = ["udp", "tcp"]
+to_port = "53-54"
+[[rules]]
+id = "elsewhere"
+action = "pass"
+to = "198.51.100.0/24"
+proto = "tcp"
+to_port = 80
+[[rules]]
+id = "everything"
+action = "pass"
+proto = "tcp"
+to_port = 443
+[[rules]]
+id = "shut"
+action = "block"
+to = "self"
+proto = "tcp"
+to_port = 25
+`)
+	want := []nat.Service{{Proto: packet.TCP, Ports: nat.PortSpan{First: 22, Last: 22}},
+		{Proto: packet.UDP, Ports: nat.PortSpan{First: 53, Last: 54}}, {Proto: packet.TCP, Ports: nat.PortSpan{First: 53, Last: 54}}}
+	if diff := cmp.Diff(want, Site(p).Services); diff != "" {
+		t.Error(diff)
+	}
+}
