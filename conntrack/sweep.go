@@ -61,11 +61,12 @@ func (t *Table) remove(index uint32, incarnation Incarnation, now int64, s *Stat
 		return false
 	}
 	t.export(c, index, milliseconds(now), s)
-	t.unlinkLocked(c, index, original, reply)
+	// Counted first: who finds the entry gone, as a Reap does, finds it counted (Q3).
 	var left classExit
 	left.add(t, c.class, t.fallen(c))
-	t.unlockTwo(home, b)
 	left.leave(t)
+	t.unlinkLocked(c, index, original, reply)
+	t.unlockTwo(home, b)
 	t.give(index)
 	return true
 }
