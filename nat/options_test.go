@@ -314,3 +314,22 @@ func TestI11_TermsFollowThePolicy(t *testing.T) {
 		t.Errorf("the port that is forwarded no more: got %d", reply.DstPort)
 	}
 }
+
+// TestI18_NeverLinkLocal: NAT66 is masquerade over IPv6, and what is valid on one link only
+// is never its external address, nor a target.
+func TestI18_NeverLinkLocal(t *testing.T) {
+	m := masquerade("fd00::/8")
+	policy, err := Compile([]Translation{m}, siteOf("fe80::2", "2001:db8::2"), newPool(testSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reply, _ := open(t, policy, udp("fd00::2", 5353, "2001:db8:1::7", 53), lan, wan); reply.Dst != addr("2001:db8::2") {
+		t.Errorf("external address %v", reply.Dst)
+	}
+	for _, kind := range []Kind{Source, Destination} {
+		bad := Translation{Kind: kind, Targets: []Target{target("fe80::9")}}
+		if _, err := Compile([]Translation{bad}, Site{}, newPool(testSecret)); err == nil {
+			t.Errorf("%v to a link-local address was accepted", kind)
+		}
+	}
+}
