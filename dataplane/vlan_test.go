@@ -36,7 +36,7 @@ func trunk(t *testing.T, lanVLAN, wanVLAN packet.VLAN) *rig {
 func (r *rig) arrive(device int, frames ...[]byte) []out {
 	r.t.Helper()
 	b, d := &r.w.burst, r.w.devices[device]
-	b.n, b.admissions = r.w.umem.Alloc(b.desc[:len(frames)]), 0
+	b.n = r.w.umem.Alloc(b.desc[:len(frames)])
 	for i, f := range frames {
 		buf := r.w.umem.Bytes(b.desc[i])
 		b.desc[i].Len = uint32(copy(buf[:cap(buf)], f))
@@ -270,7 +270,8 @@ func TestA9_PaddingIsClear(t *testing.T) {
 		buf[:cap(buf)][i] = 0xee
 	}
 	r.w.umem.Free(d[:]) // taken again by the next frame
-	got := r.arrive(0, tagged(fromClient(packetIn{sport: 4000, dport: 80, flags: "S", seq: 100}).frame(t), 10))
+	syn := fromClient(packetIn{sport: 4000, dport: 80, flags: "S", seq: 100}).frame(t)[:54]
+	got := r.arrive(0, tagged(syn, 10))
 	r.one(got, wan, macServer, macWan)
 	if f := got[0].frame; len(f) != frameMin || !bytes.Equal(f[54:], make([]byte, frameMin-54)) {
 		t.Errorf("%d bytes, behind the packet % x", len(f), f[54:])
@@ -302,6 +303,29 @@ func TestB15_PartsOfABurst(t *testing.T) {
 		if got := part(row.admissions, row.n, row.all); got != row.want {
 			t.Errorf("%d of %d, %d admissions: %d, want %d", row.n, row.all, row.admissions, got, row.want)
 		}
+	}
+}
+
+// TestB15_FloodInOneVLAN: what a flood in one VLAN may open is what is its part; the
+// connections of another VLAN in the same bursts go on.
+func TestB15_FloodInOneVLAN(t *testing.T) {
+	r := trunk(t, 10, 20)
+	port := r.openTagged(4000)
+	var frames [][]byte
+	for i := range 32 {
+		frames = append(frames,
+			tagged(fromClient(packetIn{sport: 5000 + uint16(i), dport: 80, flags: "S"}).frame(t), 10),
+			tagged(fromServer(packetIn{sport: 80, dport: port, flags: "A", seq: 501, ack: 101}).frame(t), 20))
+	}
+	r.w.burst.admissions = 16
+	got := r.arrive(0, frames...)
+	r.w.burst.admissions = 0
+	counts := map[packet.PortID]int{}
+	for _, o := range got {
+		counts[o.port]++
+	}
+	if counts[wan] != 8 || counts[lan] != 32 {
+		t.Errorf("%d first packets of 32 went on, want 8; %d of the connection's 32", counts[wan], counts[lan])
 	}
 }
 
