@@ -61,6 +61,15 @@ func TestRefusedStartLeavesNothing(t *testing.T) {
 			},
 			words: []string{"port wan", "hf-wan", "name is taken"},
 		},
+		"TAP name taken, on a VLAN": {
+			make: func(_ *testing.T, p *place) {
+				p.files.replace("node.toml", `wan = { device = "wan" }`, `wan = { device = "wan", vlan = 30 }`)
+				if err := p.Bridge("hf-wan"); err != nil {
+					t.Fatal(err)
+				}
+			},
+			words: []string{"port wan", "hf-wan", "name is taken"},
+		},
 		"fewer queues than workers": {
 			queues: 4,
 			make: func(_ *testing.T, p *place) {

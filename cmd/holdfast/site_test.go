@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/cmd/internal/api"
+	"holdfast/dataplane/xdp"
 	"holdfast/internal/lab"
 )
 
@@ -210,11 +211,11 @@ func picture(t *testing.T, ns *lab.Namespace) string {
 	for _, l := range links {
 		a := l.Attrs()
 		up := a.Flags&net.FlagUp != 0
-		xdp := "none"
+		program := "none"
 		if a.Xdp != nil && a.Xdp.Attached {
-			xdp = fmt.Sprintf("program %d", a.Xdp.ProgId)
+			program = fmt.Sprintf("program %d", a.Xdp.ProgId)
 		}
-		all = append(all, fmt.Sprintf("link %s %s up=%v mtu=%d mac=%v promisc=%d xdp=%s", a.Name, l.Type(), up, a.MTU, a.HardwareAddr, a.Promisc, xdp))
+		all = append(all, fmt.Sprintf("link %s %s up=%v mtu=%d mac=%v promisc=%d xdp=%s tags=%d", a.Name, l.Type(), up, a.MTU, a.HardwareAddr, a.Promisc, program, tagsOf(t, ns, a.Name)))
 		addresses, err := h.AddrList(l, netlink.FAMILY_ALL)
 		if err != nil {
 			t.Fatal(err)
@@ -243,6 +244,15 @@ func picture(t *testing.T, ns *lab.Namespace) string {
 	}
 	slices.Sort(all)
 	return strings.Join(all, "\n")
+}
+
+// tagsOf says where a device leaves VLAN tags.
+func tagsOf(t *testing.T, ns *lab.Namespace, device string) (tags xdp.Tags) {
+	t.Helper()
+	if err := ns.Do(func() (err error) { tags, err = xdp.ReadTags(device); return err }); err != nil {
+		t.Fatal(err)
+	}
+	return tags
 }
 
 // stands waits until a namespace looks as before: the kernel gives a link's local address

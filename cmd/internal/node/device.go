@@ -101,15 +101,19 @@ func attach(devices []*device, log *slog.Logger) (err error) {
 	return nil
 }
 
-func (d *device) attach(log *slog.Logger) error {
-	config := xdp.Config{Device: d.name, MAC: d.ports[0].MAC}
+// attachment says how the device is to receive: by its port's MAC. With a tagged port
+// it is promiscuous, because the ports have a MAC each, and because most hardware filters
+// out the VLANs that no kernel device asks for.
+func (d *device) attachment() xdp.Config {
 	if d.tagged() {
-		// Promiscuous: the ports have a MAC each, and the filters of most hardware take
-		// VLANs that no kernel device asks for as unwanted, too.
-		config.MAC = packet.MAC{}
+		return xdp.Config{Device: d.name}
 	}
+	return xdp.Config{Device: d.name, MAC: d.ports[0].MAC}
+}
+
+func (d *device) attach(log *slog.Logger) error {
 	var err error
-	if d.program, err = xdp.Attach(config); err != nil {
+	if d.program, err = xdp.Attach(d.attachment()); err != nil {
 		if d.former.link == nil || errors.Is(err, xdp.ErrForeignProgram) || errors.Is(err, xdp.ErrInUse) {
 			return err // nothing was changed, or nothing is to be given back
 		}

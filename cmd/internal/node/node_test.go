@@ -189,6 +189,28 @@ func TestAssign(t *testing.T) {
 	}
 }
 
+// Ports of one device share what the daemon holds of it, and the device receives for all
+// of them: promiscuously where one is tagged, or else by the one port's MAC.
+func TestPlaceByDevice(t *testing.T) {
+	pl := &plan{}
+	for i, on := range []struct {
+		device string
+		vlan   packet.VLAN
+	}{{"eth1", 0}, {"eth2", 0}, {"eth1", 10}, {"eth3", 10}} {
+		p := &port{Port: dataplane.Port{ID: packet.PortID(i), Device: on.device, VLAN: on.vlan, MAC: packet.MAC{2, 5: byte(i)}}}
+		pl.ports = append(pl.ports, p)
+		pl.place(p)
+	}
+	var got []string
+	for _, d := range pl.devices {
+		got = append(got, fmt.Sprintf("%s %d ports, %v", d.name, len(d.ports), d.attachment().MAC))
+	}
+	want := []string{"eth1 2 ports, 00:00:00:00:00:00", "eth2 1 ports, 02:00:00:00:00:01", "eth3 1 ports, 00:00:00:00:00:00"}
+	if !slices.Equal(got, want) || pl.ports[0].on != pl.ports[2].on || pl.ports[2].on == pl.ports[3].on {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // A start that fails undoes its steps, the last first, each once, whatever they say.
 func TestCloseUndoesInReverse(t *testing.T) {
 	var order []int
