@@ -38,6 +38,14 @@ func TestO9_DropsAreCounted(t *testing.T) {
 	s := newSite(t, 0)
 	p := s.places[0]
 	p.files.alone()
+	p.files.write("policy.toml", policyText+`
+[[rules]]
+id = "no-discard"
+action = "block"
+from = ["self"]
+proto = "udp"
+to_port = 9
+`, 0o644)
 	d := start(t, p)
 	eventually(t, "it is active", func() bool { return d.group().Role == "active" })
 	s.flow(t).answers(t) // the neighbours are known
@@ -49,11 +57,11 @@ func TestO9_DropsAreCounted(t *testing.T) {
 	follow := d.follows(t, "drops", "--follow")
 
 	before := ask()
-	const ack, synFIN = 0x10, 0x03
+	const syn, ack, synFIN = 0x02, 0x10, 0x03
 	segments(t, s.client, server.String(), ack, 5)
 	segments(t, s.client, server.String(), synFIN, 4)
-	segments(t, s.server, "203.0.113.2", ack, 3)
-	// The node's own kernel has nothing to say on a data port.
+	segments(t, s.server, "203.0.113.2", syn, 3)
+	// What the node's own kernel may not say.
 	own, err := p.Dial(context.Background(), "udp", "", net.JoinHostPort(client.String(), "9"))
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +76,7 @@ func TestO9_DropsAreCounted(t *testing.T) {
 		{"lan", "receive", "tcp-no-connection"}: 5,
 		{"lan", "receive", "tcp-flags-invalid"}: 4,
 		{"wan", "receive", "to-self"}:           3,
-		{"lan", "send", "from-self"}:            2,
+		{"lan", "send", "rule-block"}:           2,
 	}
 	var now map[spot]uint64
 	eventually(t, "all are counted", func() bool {
