@@ -72,6 +72,12 @@ func (k classKey) port(shift uint) packet.PortID {
 	return packet.NoPort
 }
 
+// strays reports whether a packet of a direction came in by another port than the one that
+// such packets come in by: Ingress for the original direction, Egress for the reply.
+func (k classKey) strays(dir Direction, in packet.PortID) bool {
+	return uint8(k>>(32+7*(dir&1)))&0x7f != uint8(in)&0x7f
+}
+
 func (k classKey) mode() Mode      { return Mode(k >> 55 & 3) }
 func (k classKey) sync() SyncMode  { return SyncMode(k >> 53 & 3) }
 func (k classKey) timeouts() uint8 { return uint8(k >> 59 & 0xf) }

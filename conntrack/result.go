@@ -10,9 +10,10 @@ type Outcome uint8
 
 // The outcomes of Track.
 const (
-	OutcomeDrop Outcome = iota // Result.Reason says why
-	OutcomeMiss                // it belongs to no connection: admit it or not
-	OutcomePass                // it belongs to one and may go on
+	OutcomeDrop  Outcome = iota // Result.Reason says why
+	OutcomeMiss                 // it belongs to no connection: admit it or not
+	OutcomePass                 // it belongs to one and may go on
+	OutcomeStray                // it belongs to one whose packets come in by another port; nothing has changed
 )
 
 // InsertOutcome is what Insert did. The zero value refuses.

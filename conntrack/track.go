@@ -11,7 +11,8 @@ import (
 // A connection that this batch has inserted after its Lookup is found too, so a batch has
 // the effect of its packets one by one. OutcomeMiss says that there is none, and then
 // r.Change may be ChangeEnded: a connection that had closed gave way to a new SYN of its
-// other side.
+// other side. OutcomeStray says that packets of its direction come in by another port: the
+// caller drops what cannot have come this way, or clears p.Arrival and tracks it again (I13).
 func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome {
 	r.Reason, r.Change = drop.Pass, ChangeNone
 	c, home := t.verify(p, hit)
@@ -22,6 +23,10 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 		return t.giveWay(c, home, hit, EndKilled, now, r)
 	}
 	dir, ms, key := hit.Direction, milliseconds(now), t.keyOf(c)
+	if p.Arrival != 0 && key.strays(dir, p.Arrival-1) {
+		t.unlock(home)
+		return OutcomeStray
+	}
 	r.WasFlags, r.WasTCP, r.WasComplete = c.flags, Established, true
 	state, v := Established, tracked
 	known, due := false, false

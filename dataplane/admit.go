@@ -115,7 +115,7 @@ func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) (f
 		case conntrack.Exists:
 			// Another packet of the burst, or another worker, was first.
 			w.snapshot.Table.Lookup(b.parsed[i:i+1], b.hit[i:i+1])
-			switch w.snapshot.Table.Track(p, &b.hit[i], w.now, r) {
+			switch w.track(b, i) {
 			case conntrack.OutcomePass:
 				return fate{}, true
 			case conntrack.OutcomeDrop:

@@ -96,7 +96,7 @@ func (w *Worker) judge(b *burst, i int) fate {
 
 	// 3. Track: the connection's own machine says whether the packet belongs to it.
 	r := &w.result
-	switch w.snapshot.Table.Track(p, &b.hit[i], w.now, r) {
+	switch w.track(b, i) {
 	case conntrack.OutcomeDrop:
 		return dropped(r.Reason)
 	case conntrack.OutcomeMiss:
@@ -152,6 +152,24 @@ func (w *Worker) judge(b *burst, i int) fate {
 	packet.SetMACs(frame, hop.MAC, out.MAC)
 	out.stage(b.desc[i])
 	return passed
+}
+
+// track is Table.Track for a packet that came in by a port. One that comes in by another
+// than the packets of its connection's direction do is judged as a first packet would be:
+// a forged source, perhaps that of a host inside, must not move its connection (I13).
+func (w *Worker) track(b *burst, i int) conntrack.Outcome {
+	p := &b.parsed[i]
+	p.Arrival = b.in.ID + 1
+	out := w.snapshot.Table.Track(p, &b.hit[i], w.now, &w.result)
+	if out != conntrack.OutcomeStray {
+		return out
+	}
+	if !w.comesFrom(b.in, p.Tuple.Src) {
+		w.result.Reason = drop.SourceInvalid
+		return conntrack.OutcomeDrop
+	}
+	p.Arrival = 0
+	return w.snapshot.Table.Track(p, &b.hit[i], w.now, &w.result)
 }
 
 // record hands a change of a connection to the journal.

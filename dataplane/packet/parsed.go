@@ -76,6 +76,10 @@ type Parsed struct {
 	Kind     Kind
 	TTL      uint8 // or hop limit, as received
 	Fragment bool  // a piece of a datagram; not an atomic fragment (RFC 6946)
+
+	// Arrival is the logical port that it came in by, and one more. Decode leaves it zero:
+	// nobody has said.
+	Arrival PortID
 }
 
 // Len returns the length of the IP packet in bytes.
