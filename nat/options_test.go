@@ -223,32 +223,49 @@ func TestI22_PortsPerSource(t *testing.T) {
 }
 
 // TestI4_OverloadingWhenConfigured: only with a mapping that depends on address and port
-// do two endpoints share a port, and every tuple stays one connection's.
+// do two endpoints share a port, where none is free, and every tuple stays one connection's.
 func TestI4_OverloadingWhenConfigured(t *testing.T) {
-	rule := udpMasquerade(func(m *Translation) { m.Mapping = AddressAndPortDependent })
+	rule := udpMasquerade(func(m *Translation) {
+		m.Mapping, m.TargetPorts = AddressAndPortDependent, through(40000, 40001)
+	})
 	policy, pool := compiled(t, rule)
 	_, standby := compiled(t, rule)
-	a, b := udp("10.0.0.2", 40000, "192.0.2.7", 53), udp("10.0.0.3", 40000, "192.0.2.8", 53)
-	ra, ba := open(t, policy, a, lan, wan)
-	rb, bb := open(t, policy, b, lan, wan)
-	if ra.DstPort != 40000 || rb.DstPort != 40000 {
-		t.Errorf("ports %d and %d", ra.DstPort, rb.DstPort)
+	originals := []packet.Tuple{
+		udp("10.0.0.2", 40000, "192.0.2.7", 53), udp("10.0.0.3", 40000, "192.0.2.8", 53), udp("10.0.0.4", 40000, "192.0.2.9", 53),
 	}
-	for _, row := range []struct{ original, reply packet.Tuple }{{a, ra}, {b, rb}} {
-		if got, ok := standby.Take(row.original, row.reply); !ok || !got.Held() {
+	var all []Binding
+	used := map[uint16]bool{}
+	for i, original := range originals {
+		reply, b := open(t, policy, original, lan, wan)
+		all, used[reply.DstPort] = append(all, b), true
+		if i == 0 && reply.DstPort != 40000 || i == 1 && reply.DstPort != 40001 {
+			t.Errorf("a free port is not given: %v", reply)
+		}
+		if got, ok := standby.Take(original, reply); !ok || !got.Held() {
 			t.Error("the standby refuses a shared port")
 		}
 	}
-	// The same remote end: the table refuses, and the next attempt has another port.
-	if reply, _, outcome := propose(policy, udp("10.0.0.4", 40000, "192.0.2.7", 53), wan, 1); outcome != Translated || reply.DstPort == 40000 {
-		t.Errorf("after a clash: %v %v", reply, outcome)
+	if len(used) != 2 {
+		t.Errorf("ports %v", used)
 	}
-	for _, held := range []Binding{ba, bb} {
+	// The same remote end: the table refuses, and a later attempt has the other port.
+	seen := map[uint16]bool{}
+	for range 64 {
+		reply, b, outcome := propose(policy, udp("10.0.0.5", 40000, "192.0.2.7", 53), wan, 1)
+		if outcome != Translated {
+			t.Fatalf("after a clash: %v", outcome)
+		}
+		seen[reply.DstPort], all = true, append(all, b)
+	}
+	if len(seen) != 2 {
+		t.Errorf("after clashes: %v", seen)
+	}
+	for _, held := range all {
 		if !pool.Release(held) {
 			t.Error("not held")
 		}
 	}
-	if m := pool.find(ptr(addr("203.0.113.2"))).portMap(udpPorts); m.Used() != 1 {
+	if m := pool.find(ptr(addr("203.0.113.2"))).portMap(udpPorts); m.Used() != 0 {
 		t.Errorf("%d ports used", m.Used())
 	}
 }

@@ -122,15 +122,10 @@ func (m *PortMap) mayKeepLocked(w *want) bool {
 }
 
 // acquireSharedLocked gives a port that connections of several endpoints may use at once,
-// to different remote ends: the table proves each. The number itself first, then a free
-// one, and where none is, by lot one that is shared already (bounded: 64 looks).
+// to different remote ends: the table proves each. The number itself where it is free, then
+// another free one, so that each remote end sees another port, which is what the mapping
+// says; where none is, by lot one that is shared already (bounded: 64 looks).
 func (m *PortMap) acquireSharedLocked(w *want) (port uint16, ok bool) {
-	if w.freshness == Shared && w.Port != 0 && (w.span == PortSpan{} || w.span.holds(w.Port)) {
-		if m.isSharedLocked(w.Port) {
-			m.useLocked(w.Port)
-			return w.Port, true
-		}
-	}
 	if w.freshness == Shared && m.mayKeepLocked(w) {
 		m.giveLocked(Endpoint{}, w.Port)
 		return w.Port, true
