@@ -106,6 +106,7 @@ var dependencies = []dependency{
 		[]string{"cmd/internal", "bench", "internal/lab"}},
 	{"github.com/asavie/xdp", "an independent AF_XDP sender and baseline", []string{"bench"}},
 	{"github.com/google/go-cmp", "differences in tests", testsOnly},
+	{"github.com/pion/stun/v3", "how a NAT behaves, told by somebody else's program", testsOnly},
 	{"github.com/rogpeppe/go-internal", "scripts as tests", testsOnly},
 	{"pgregory.net/rapid", "property tests", testsOnly},
 }

@@ -23,7 +23,13 @@ type flow struct {
 // flow opens one; nothing is sent yet.
 func (s *site) flow(t *testing.T) *flow {
 	t.Helper()
-	at := netip.AddrPortFrom(server, 4000).String()
+	return s.flowTo(t, 4000)
+}
+
+// flowTo is flow, to another port of the server.
+func (s *site) flowTo(t *testing.T, port uint16) *flow {
+	t.Helper()
+	at := netip.AddrPortFrom(server, port).String()
 	echo, err := s.server.ListenPacket("udp", at)
 	if err != nil {
 		t.Fatal(err)
