@@ -29,11 +29,6 @@ func (p *Policy) pending() []Notice {
 	for _, g := range p.Gateways {
 		note(g.Name.Pos, "the health of gateway %s: its default route stands whether it answers or not", g.Name.V)
 	}
-	for i := range p.NAT {
-		if n := &p.NAT[i]; n.Kind.V == Redirect {
-			note(n.Kind.Pos, "kind redirect: what it sends to the node itself is dropped")
-		}
-	}
 	for _, t := range p.Tables {
 		note(t.Name.Pos, "table %s: it is always empty", t.Name.V)
 	}
