@@ -74,6 +74,12 @@ type mtus struct{ inner, wan, outer int }
 // newPath builds it and runs the node.
 func newPath(t *testing.T, m mtus) *path {
 	t.Helper()
+	return newPathWith(t, m, pathPolicy)
+}
+
+// newPathWith is newPath with another policy.
+func newPathWith(t *testing.T, m mtus, policy string) *path {
+	t.Helper()
 	requireAFXDP(t)
 	l := lab.ForTest(t)
 	p := &path{}
@@ -120,7 +126,7 @@ func newPath(t *testing.T, m mtus) *path {
 	}
 	check(place.Down("lan"), place.Down("wan"))
 	place.files.alone()
-	place.files.write("policy.toml", pathPolicy, 0o644)
+	place.files.write("policy.toml", policy, 0o644)
 	p.node = start(t, place)
 	check(place.Route(netip.MustParsePrefix("10.1.0.0/24"), netip.MustParseAddr("10.0.0.10"), "hf-lan"),
 		place.Route(netip.MustParsePrefix("2001:db8:1:1::/64"), netip.MustParseAddr("2001:db8:1::10"), "hf-lan"))
