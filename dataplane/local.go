@@ -38,13 +38,10 @@ func (w *Worker) toSelf(b *burst, i int, hop *fib.Hop) (f fate, admitted bool) {
 	if !w.mayAddress(b.in, &p.Tuple.Src) {
 		return dropped(drop.SourceInvalid), false
 	}
-	mayOpen := conntrack.MayOpen(p)
-	if mayOpen != drop.Pass && !(w.snapshot.Rules.PicksUp() && conntrack.MayPickUp(p)) {
-		return dropped(mayOpen), false
-	}
 	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, packet.Self)
-	if mayOpen != drop.Pass && !(verdict.Action == rules.Pass && verdict.PickUp) {
-		return dropped(mayOpen), false
+	mayOpen := conntrack.MayOpen(p)
+	if mayOpen != drop.Pass && verdict.Action == rules.Pass && !(verdict.PickUp && conntrack.MayPickUp(p)) {
+		return dropped(mayOpen), false // in mid-stream, or an answer to nothing
 	}
 	w.countRule(verdict.Rule)
 	switch {

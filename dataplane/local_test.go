@@ -146,7 +146,7 @@ func TestL8_OnlyWhatARuleNamesComesIn(t *testing.T) {
 		{"in mid-stream", lan, toNode(packetIn{sport: 4000, dport: 22, flags: "A"}), drop.TCPNoConnection},
 		{"our own address as source", lan, packetIn{from: wanAddr, to: lanAddr, sport: 4000, dport: 22, flags: "S", fromMAC: macClient, toMAC: macLan}, drop.SourceInvalid},
 		{"a source behind another port", lan, packetIn{from: server, to: lanAddr, sport: 4000, dport: 22, flags: "S", fromMAC: macClient, toMAC: macLan}, drop.SourceInvalid},
-		{"an echo reply that nobody asked for", lan, toNode(packetIn{proto: packet.ICMP, icmpType: 0, icmpID: 9}), drop.ICMPNoRequest},
+		{"an echo reply that nobody asked for", lan, toNode(packetIn{proto: packet.ICMP, icmpType: 0, icmpID: 9}), drop.ToSelf},
 		{"another query", lan, toNode(packetIn{proto: packet.ICMP, icmpType: 13, icmpID: 9}), drop.ToSelf},
 		{"a broadcast", lan, packetIn{from: client, to: ip("255.255.255.255"), proto: packet.UDP, sport: 68, dport: 67, fromMAC: macClient, toMAC: packet.Broadcast}, drop.Multicast},
 	} {
@@ -181,7 +181,7 @@ func TestL8_PingBothWays(t *testing.T) {
 	r.feed(wan, reply)
 	r.same("its answer", r.handed(wan), reply)
 	r.feed(wan, fromServer(packetIn{proto: packet.ICMP, icmpType: 0, icmpID: 8}).frame(t))
-	if why := r.dropped(wan); !slices.Equal(why, []drop.Reason{drop.ICMPNoRequest}) {
+	if why := r.dropped(wan); !slices.Equal(why, []drop.Reason{drop.ToSelf}) {
 		t.Errorf("another answer: %v", why)
 	}
 }

@@ -324,4 +324,5 @@ func TestL8_ConnectionsOfTheNodeDieWithIt(t *testing.T) {
 		t.Error("the new active node does not answer")
 	}
 	f.answers(t)
+	eventually(t, "fw-a has given up its own", func() bool { return count(a, "port=self") == 0 })
 }

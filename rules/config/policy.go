@@ -111,6 +111,9 @@ func (b *builder) policy() (*Policy, Errors) {
 	p.Macros = d.readMacros(file.sub("macros"))
 	file.sub("ports").each("port", portNameMax, func(name Value[string], t *table) {
 		port := Port{Name: name}
+		if name.V == "self" {
+			d.refuse(name.Pos, `a port named "self": listings and selectors call the node itself so`, "give the port another name")
+		}
 		many(t, "addresses", portAddress, &port.Addresses)
 		one(t, "mac", mac, &port.MAC)
 		one(t, "mss_clamp", clamp, &port.Clamp)

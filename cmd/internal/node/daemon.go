@@ -262,6 +262,7 @@ func (d *daemon) transition(role gate.Role) {
 		}
 	} else {
 		d.routes.Deactivate()
+		d.endOwn()
 	}
 	for _, w := range d.workers {
 		w.Wake()

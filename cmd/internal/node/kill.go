@@ -12,6 +12,7 @@ import (
 	"holdfast/conntrack/selector"
 	"holdfast/dataplane"
 	"holdfast/dataplane/gate"
+	"holdfast/dataplane/packet"
 	"holdfast/sync/cluster"
 	"holdfast/sync/wire"
 )
@@ -124,6 +125,22 @@ func (d *daemon) obeyKill(m *wire.Kill, done func(count int)) bool {
 		done(k.count())
 	}()
 	return true
+}
+
+// endOwn ends the connections of the node itself, because it has lost the right to speak:
+// they die with the role, and must not hold ports that the active node gives to others.
+func (d *daemon) endOwn() {
+	if !d.killing.begin() {
+		return
+	}
+	own := func(c *conntrack.Class) bool { return c.Ingress == packet.Self || c.Egress == packet.Self }
+	k := &kill{d: d, classes: d.table.Kill(own, 0)}
+	go func() {
+		defer d.killing.running.Done()
+		d.killing.Lock()
+		defer d.killing.Unlock()
+		k.reap()
+	}()
 }
 
 // begin counts a kill in, unless the daemon ends.

@@ -142,11 +142,14 @@ func (d *daemon) ruleName(number uint32) string {
 	return ""
 }
 
+// selfName is what rules and listings call the node itself.
+const selfName = "self"
+
 // portName names a logical port, or the node itself where a connection begins or ends there.
 func (d *daemon) portName(id packet.PortID) string {
 	switch {
 	case id == packet.Self:
-		return "self" // as rules name it
+		return selfName
 	case int(id) < len(d.ports):
 		return d.ports[id].Name
 	}
