@@ -27,6 +27,11 @@
 // 3927 section 7, L9). An ICMP error about a later fragment has no ports to be known by and
 // is dropped (H7).
 //
+// # Fragments
+//
+// A piece of a datagram is collected, with those that other workers got, and the datagram
+// takes the path as one packet when it is whole (fragments.go, package fragment).
+//
 // # The right to speak
 //
 // A worker reads the clock once per turn. While the lease is held at that reading it is

@@ -106,8 +106,11 @@ func (w *Worker) emit(b *burst) {
 	}
 	w.snapshot.Table.Lookup(b.parsed[:b.n], b.hit[:b.n])
 	for i := range b.n {
-		if b.fate[i].why == drop.Pass {
+		switch b.fate[i].why {
+		case drop.Pass:
 			b.fate[i] = w.judgeOwn(b, i)
+		case drop.Fragment:
+			b.fate[i] = w.collect(b, i)
 		}
 		if why := b.fate[i].why; why != drop.Pass {
 			b.in.TxDrops.Add(why, 1)
@@ -123,8 +126,7 @@ func (w *Worker) judgeOwn(b *burst, i int) fate {
 	p := &b.parsed[i]
 	switch {
 	case p.Kind == packet.KindARP, p.Kind == packet.KindND, p.Kind == packet.KindMLD:
-		b.in.stage(b.desc[i])
-		return passed
+		return w.send(b, i, b.in)
 	case p.Kind != packet.KindIP:
 		return dropped(drop.FromSelf)
 	case p.DstMulticast(), w.hopTo(p.Tuple.Dst).Kind == fib.Broadcast:
@@ -144,8 +146,7 @@ func (w *Worker) judgeOwn(b *burst, i int) fate {
 		case p.IsICMPError():
 			return w.sendOwnError(b, i)
 		case p.Tuple.IsEchoReply(): // to a request that needed no connection
-			b.in.stage(b.desc[i])
-			return passed
+			return w.send(b, i, b.in)
 		}
 		if f, admitted := w.admitOwn(b, i); !admitted {
 			return f
@@ -219,7 +220,7 @@ func (w *Worker) sendOwn(b *burst, i int) fate {
 	if r.Direction == conntrack.Reply || r.Exit() != b.in.ID {
 		hop = w.orAddressed(b, i, w.hopOf(r, &dst), r.Exit())
 	}
-	if why := w.mayLeave(p, &hop); why != drop.Pass {
+	if why := w.mayLeave(b, i, &hop); why != drop.Pass {
 		w.snapshot.Table.Uncount(p, r)
 		return dropped(why)
 	}
@@ -245,7 +246,7 @@ func (w *Worker) sendOwnError(b *burst, i int) fate {
 	}
 	from := e.quote.Source(p, sent)
 	hop := w.orAddressed(b, i, w.hopBy(&way, &from, &sent.Src), way.Exit)
-	if why := w.mayLeave(p, &hop); why != drop.Pass {
+	if why := w.mayLeave(b, i, &hop); why != drop.Pass {
 		return dropped(why)
 	}
 	e.quote.Restore(b.frame[i], p, sent)
@@ -263,14 +264,14 @@ func (w *Worker) orAddressed(b *burst, i int, hop fib.Hop, exit packet.PortID) f
 }
 
 // mayLeave says whether a packet of the node's own can leave by a hop.
-func (w *Worker) mayLeave(p *packet.Parsed, hop *fib.Hop) drop.Reason {
+func (w *Worker) mayLeave(b *burst, i int, hop *fib.Hop) drop.Reason {
 	switch {
 	case hop.Kind == fib.Unresolved:
 		w.config.Resolver.Resolve(hop.Port, hop.Via)
 		return drop.NeighborUnresolved
 	case hop.Kind != fib.Forward:
 		return drop.NoRoute
-	case p.Len() > w.shares[hop.Port].MTU:
+	case !w.fits(b, i, w.shares[hop.Port].MTU):
 		return drop.TooBig
 	}
 	return drop.Pass
@@ -280,6 +281,5 @@ func (w *Worker) mayLeave(p *packet.Parsed, hop *fib.Hop) drop.Reason {
 func (w *Worker) depart(b *burst, i int, hop *fib.Hop) fate {
 	out := w.shares[hop.Port]
 	packet.SetMACs(b.frame[i], hop.MAC, out.MAC)
-	out.stage(b.desc[i])
-	return passed
+	return w.send(b, i, out)
 }

@@ -30,15 +30,23 @@ type parking struct {
 // park keeps the frame of a packet for later, or drops it where there is no room.
 func (w *Worker) park(b *burst, i int, via *packet.Addr) fate {
 	q := &w.parked
+	if b.whole != nil {
+		return w.parkWhole(b, i, via)
+	}
 	if q.n == parkedMax || q.waiting(via) >= parkedEach {
 		return dropped(drop.NeighborUnresolved)
 	}
-	q.in[q.n], q.desc[q.n], q.since[q.n], q.via[q.n] = b.in, b.desc[i], w.now, *via
+	q.put(b, b.desc[i], w.now, via)
+	return passed
+}
+
+// put keeps a frame of a burst; there is room.
+func (q *parking) put(b *burst, d xsk.Desc, now int64, via *packet.Addr) {
+	q.in[q.n], q.desc[q.n], q.since[q.n], q.via[q.n] = b.in, d, now, *via
 	if b.parkedSince != 0 {
 		q.since[q.n] = b.parkedSince
 	}
 	q.n++
-	return passed
 }
 
 // waiting counts the packets that wait for a neighbour.
@@ -87,6 +95,9 @@ func (w *Worker) giveUp(b *burst) {
 	if b.fate[0].why == drop.Pass {
 		w.refuseUnreachable(b, 0, packet.UnreachableHost)
 		b.fate[0] = dropped(drop.NeighborUnresolved)
+	}
+	if b.fate[0].why == drop.Fragment {
+		b.fate[0] = dropped(drop.NeighborUnresolved) // of a datagram: nobody is told (RFC 1122 section 3.2.2)
 	}
 	w.bury(b)
 }

@@ -4,6 +4,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/fib"
+	"holdfast/dataplane/fragment"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
 )
@@ -14,9 +15,10 @@ type burst struct {
 	in          *share // the port they came in by, from the wire or out of its kernel face
 	origin      origin
 	n           int
-	admissions  int   // how many first packets it may have; 0: as many as it has (pressure.go)
-	admitted    int   // how many it has had
-	parkedSince int64 // of a packet that was parked before; 0: fresh
+	admissions  int                // how many first packets it may have; 0: as many as it has (pressure.go)
+	admitted    int                // how many it has had
+	parkedSince int64              // of a packet that was parked before; 0: fresh
+	whole       *fragment.Datagram // its only packet, no frame of ours; nil: frames (fragments.go)
 	desc        [burstMax]xsk.Desc
 	frame       [burstMax][]byte
 	parsed      [burstMax]packet.Parsed
@@ -41,8 +43,11 @@ func (w *Worker) forward(b *burst) {
 	w.decode(b)                                          // 1. what is it?
 	w.snapshot.Table.Lookup(b.parsed[:b.n], b.hit[:b.n]) // 2. whose is it? (a hint)
 	for i := range b.n {
-		if b.fate[i].why == drop.Pass {
+		switch b.fate[i].why {
+		case drop.Pass:
 			b.fate[i] = w.judge(b, i) //                              3. to 7.
+		case drop.Fragment:
+			b.fate[i] = w.collect(b, i) // when it is whole, as above
 		}
 	}
 	w.bury(b)
@@ -135,9 +140,8 @@ func (w *Worker) judge(b *burst, i int) fate {
 		return w.noHop(b, i, &hop)
 	}
 	out := w.shares[hop.Port]
-	if p.Len() > out.MTU {
-		w.snapshot.Table.Uncount(p, r)
-		return w.refuseTooBig(b, i, out.MTU)
+	if p.Len() > out.MTU || b.whole != nil {
+		return w.sendCut(b, i, out, hop.MAC)
 	}
 
 	// 7. Rewrite, in place, and stage.

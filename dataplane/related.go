@@ -63,13 +63,12 @@ func (w *Worker) judgeError(b *burst, i int) fate {
 	switch { // no error is sent about any of this (RFC 1122 section 3.2.2)
 	case p.TTL <= 1:
 		return dropped(drop.TTLExceededQuiet)
-	case p.Len() > out.MTU:
+	case !w.fits(b, i, out.MTU):
 		return dropped(drop.TooBig)
 	}
 	frame := b.frame[i]
 	e.quote.Restore(frame, p, sent)
 	packet.DecrementTTL(frame, p)
 	packet.SetMACs(frame, hop.MAC, out.MAC)
-	out.stage(b.desc[i])
-	return passed
+	return w.send(b, i, out)
 }

@@ -12,6 +12,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/fib"
+	"holdfast/dataplane/fragment"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
@@ -143,7 +144,8 @@ func rigOf(t testing.TB, text string, routes []fib.Route, neighbors []fib.Neighb
 	}
 	r.w = &Worker{
 		config: Config{Workers: 1, Node: 1, Lease: &r.lease, Snapshot: &r.snapshot, Journal: r.lane, Resolver: &r.resolver,
-			RuleHits: make([]atomic.Uint64, 8)},
+			Fragments: fragment.New(),
+			RuleHits:  make([]atomic.Uint64, 8)},
 		umem: umem, wake: -1, active: true, now: 1e12, snapshot: r.snapshot.Load(),
 	}
 	ports := []*Port{

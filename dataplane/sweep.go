@@ -20,6 +20,7 @@ const (
 // step. The active node tells its peers and gives the ports back; a standby waits half as
 // long again, so that it never expires what a living peer still owns.
 func (w *Worker) sweep() {
+	w.sweepFragments()
 	grace := conntrack.GraceShadow
 	if w.active {
 		grace = conntrack.GraceOwner

@@ -13,6 +13,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/fib"
+	"holdfast/dataplane/fragment"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
@@ -40,17 +41,18 @@ const (
 
 // Config is what a worker needs.
 type Config struct {
-	ID       int
-	Ports    []*Port        // by PortID
-	Queues   []xsk.QueueRef // each names any of its device's ports
-	Frames   int            // of packet memory, 0: enough for all rings
-	Lease    *gate.Lease
-	Snapshot *atomic.Pointer[Snapshot]
-	Journal  *journal.Journal
-	Resolver Resolver
-	Workers  int             // how many there are: each sweeps its share of the table
-	Node     uint16          // this node's number, as incarnations that it begins carry it
-	RuleHits []atomic.Uint64 // packets that each rule decided on, by rule index; this worker's own
+	ID        int
+	Ports     []*Port        // by PortID
+	Queues    []xsk.QueueRef // each names any of its device's ports
+	Frames    int            // of packet memory, 0: enough for all rings
+	Lease     *gate.Lease
+	Snapshot  *atomic.Pointer[Snapshot]
+	Journal   *journal.Journal
+	Resolver  Resolver
+	Fragments *fragment.Tracker // shared by all workers; nil: one of its own
+	Workers   int               // how many there are: each sweeps its share of the table
+	Node      uint16            // this node's number, as incarnations that it begins carry it
+	RuleHits  []atomic.Uint64   // packets that each rule decided on, by rule index; this worker's own
 }
 
 // Resolver asks for the MAC of a neighbour (dataplane/fib.Watcher). It must not block.
@@ -75,7 +77,8 @@ type Worker struct {
 	snapshot     *Snapshot
 	burst        burst
 	result       conntrack.Result
-	turned       nat.Turn  // of the first packet that is being admitted
+	turned       nat.Turn // of the first packet that is being admitted
+	assembly     assembly
 	quotation    quotation // of the ICMP error at hand
 	recorder     Recorder  // says what happens to connections, where somebody watches
 	parked       parking
@@ -95,6 +98,9 @@ type Worker struct {
 // them. On error nothing is left open.
 func NewWorker(c Config) (_ *Worker, err error) {
 	w := &Worker{config: c, wake: -1, sweepAt: uint32(c.ID * sweepStep)}
+	if c.Fragments == nil {
+		w.config.Fragments = fragment.New()
+	}
 	w.addPorts(c.Ports)
 	for _, q := range c.Queues {
 		d := w.shares[q.Port].device
@@ -103,7 +109,7 @@ func NewWorker(c Config) (_ *Worker, err error) {
 	}
 	frames := c.Frames
 	if frames == 0 {
-		frames = xsk.DefaultRings.Frames(len(c.Queues)) + parkedMax + 2*burstMax
+		frames = xsk.DefaultRings.Frames(len(c.Queues)) + parkedMax + 2*burstMax + cutMax
 	}
 	if w.umem, err = xsk.NewUmem(frames); err != nil {
 		return nil, fmt.Errorf("worker %d: %w", c.ID, err)

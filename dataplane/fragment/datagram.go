@@ -9,6 +9,7 @@ import (
 // valid until the next call with it.
 type Datagram struct {
 	Frame []byte   // behind the Ethernet header of its first piece; no longer a fragment
+	ID    uint32   // that its pieces came with
 	Split int      // where in Frame begins what was cut
 	Ends  []uint16 // where its pieces ended, in bytes of what was cut, ascending
 
@@ -36,7 +37,13 @@ type Result struct {
 	Why     drop.Reason // of the piece, where it was refused
 	Dead    []Dead      // datagrams that died on the occasion, for the counters
 
+	// Late is the first piece of an IPv6 datagram whose time was up, as it came in by LatePort:
+	// Sweep gives up one of these a call, so that its sender can be told. Empty: none.
+	Late     []byte
+	LatePort packet.PortID
+
 	dead [deadMax]Dead
+	late [pieceMax]byte
 }
 
 // deadMax bounds how many datagrams one call gives up: as many as a piece can take cells,
@@ -50,4 +57,4 @@ type Dead struct {
 	Why    drop.Reason
 }
 
-func (r *Result) reset() { r.Outcome, r.Why, r.Dead = Unset, drop.Unset, r.dead[:0] }
+func (r *Result) reset() { r.Outcome, r.Why, r.Dead, r.Late = Unset, drop.Unset, r.dead[:0], nil }

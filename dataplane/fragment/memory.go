@@ -61,10 +61,7 @@ func (t *Tracker) releaseLocked(i int32) {
 		c = next
 	}
 	if e.cells > 0 {
-		source := sourceOf(&e.key)
-		h := t.sources[source]
-		h.cells -= int(e.cells)
-		t.sources[source] = h
+		t.holdings[e.source].cells -= int32(e.cells)
 		t.cellsGot -= int(e.cells)
 	}
 	e.first, e.last, e.cells, e.pieces = none, none, 0, 0
@@ -76,9 +73,9 @@ func (t *Tracker) releaseLocked(i int32) {
 func (t *Tracker) storeLocked(i int32, content []byte, r *Result) (first int32) {
 	e := &t.entries[i]
 	need := (len(content) + cellSize - 1) / cellSize
-	source := sourceOf(&e.key)
-	for t.sources[source].cells+need > t.limits.share {
-		victim := t.sources[source].entries.oldest
+	h := &t.holdings[e.source]
+	for int(h.cells)+need > t.limits.share {
+		victim := h.entries.oldest
 		if victim == i {
 			victim = e.younger
 		}
@@ -87,9 +84,7 @@ func (t *Tracker) storeLocked(i int32, content []byte, r *Result) (first int32) 
 	for t.cellsGot+need > t.limits.cells {
 		t.killLocked(t.oldestLocked(i), drop.FragmentPressure, r)
 	}
-	h := t.sources[source]
-	h.cells += need
-	t.sources[source] = h
+	h.cells += int32(need)
 	t.cellsGot += need
 	e.cells += int16(need)
 
@@ -160,11 +155,7 @@ func (t *Tracker) listLocked(i int32, s state) {
 	if s != collecting {
 		return
 	}
-	source := sourceOf(&e.key)
-	h, known := t.sources[source]
-	if !known {
-		h.entries = list{none, none}
-	}
+	h := t.holdingLocked(e)
 	e.elder = h.entries.newest
 	if e.elder == none {
 		h.entries.oldest = i
@@ -172,7 +163,20 @@ func (t *Tracker) listLocked(i int32, s state) {
 		t.entries[e.elder].younger = i
 	}
 	h.entries.newest = i
-	t.sources[source] = h
+}
+
+// holdingLocked finds the holding of an entry's source, and makes one where it has none.
+func (t *Tracker) holdingLocked(e *entry) *holding {
+	source := sourceOf(&e.key)
+	i, known := t.sources[source]
+	if !known {
+		i = t.freeHold // there is one: no more sources than entries collect
+		t.freeHold = t.holdings[i].entries.oldest
+		t.holdings[i] = holding{source: source, entries: list{none, none}}
+		t.sources[source] = i
+	}
+	e.source = i
+	return &t.holdings[i]
 }
 
 // unlistLocked takes an entry out of its lists.
@@ -192,8 +196,7 @@ func (t *Tracker) unlistLocked(i int32) {
 	if e.state != collecting {
 		return
 	}
-	source := sourceOf(&e.key)
-	h := t.sources[source]
+	h := &t.holdings[e.source]
 	if e.elder == none {
 		h.entries.oldest = e.younger
 	} else {
@@ -205,8 +208,8 @@ func (t *Tracker) unlistLocked(i int32) {
 		t.entries[e.younger].elder = e.elder
 	}
 	if h.entries.oldest == none {
-		delete(t.sources, source)
-		return
+		delete(t.sources, h.source)
+		h.entries.oldest = t.freeHold
+		t.freeHold = e.source
 	}
-	t.sources[source] = h
 }

@@ -119,7 +119,7 @@ func (t *Tracker) wholeLocked(i int32, d *Datagram, r *Result) {
 		t.killLocked(i, drop.FragmentInvalid, r)
 		return
 	}
-	d.Split, d.Ends = split, d.ends[:0]
+	d.ID, d.Split, d.Ends = e.key.id, split, d.ends[:0]
 	for c := e.first; c != none; c = t.pieces[c].next {
 		q := &t.pieces[c]
 		t.copyLocked(d.frame[split+int(q.start):], c, int(q.length-(q.end-q.start)))

@@ -69,6 +69,7 @@ type entry struct {
 	end         int32 // of the datagram; 0: the last piece has not come
 	older       int32 // in the list of its state and family; a free one's next
 	newer       int32
+	source      int32 // its holding, while it collects
 	elder       int32 // in the list of its source
 	younger     int32
 	headers     uint16 // bytes of the first piece before its data
@@ -94,8 +95,9 @@ type list struct{ oldest, newest int32 }
 
 // holding is what one source has waiting.
 type holding struct {
-	entries list // those collecting
-	cells   int
+	source  packet.Addr
+	entries list  // those collecting; of a free one, oldest is the next free one
+	cells   int32 // that they hold
 }
 
 // Tracker collects. Make one with New; it is safe for concurrent use.
@@ -107,7 +109,9 @@ type Tracker struct {
 
 	mu       sync.Mutex // guards all below
 	names    map[key]int32
-	sources  map[packet.Addr]holding
+	sources  map[packet.Addr]int32
+	holdings []holding // as many as entries: each has one source
+	freeHold int32
 	lists    [states][2]list // by state and family; in each the oldest dies first
 	entries  []entry
 	free     int32 // entries, chained by older
@@ -123,15 +127,17 @@ func New() *Tracker { return newTracker(production) }
 
 func newTracker(l limits) *Tracker {
 	t := &Tracker{
-		limits: l, names: make(map[key]int32, l.names), sources: make(map[packet.Addr]holding, l.names),
+		limits: l, names: make(map[key]int32, l.names), sources: make(map[packet.Addr]int32, l.names), holdings: make([]holding, l.names),
 		entries: make([]entry, l.names), data: make([]byte, l.cells*cellSize),
 		chain: make([]int32, l.cells), pieces: make([]piece, l.cells),
 	}
 	t.Identities.init()
 	for i := range t.entries {
 		t.entries[i].older = int32(i) + 1
+		t.holdings[i].entries.oldest = int32(i) + 1
 	}
 	t.entries[l.names-1].older = none
+	t.holdings[l.names-1].entries.oldest = none
 	for i := range t.chain {
 		t.chain[i] = int32(i) + 1
 	}
@@ -187,7 +193,7 @@ func (t *Tracker) Sweep(now int64, r *Result) {
 	defer t.mu.Unlock()
 	for s := range t.lists {
 		for f := range t.lists[s] {
-			for len(r.Dead) < deadMax {
+			for len(r.Dead) < deadMax && len(r.Late) == 0 {
 				i := t.lists[s][f].oldest
 				if i == none || t.dies(i) > now {
 					break
@@ -234,7 +240,12 @@ func (t *Tracker) setDueLocked() {
 }
 
 // expireLocked gives up an entry whose time is up.
-func (t *Tracker) expireLocked(i int32, r *Result) { t.killLocked(i, drop.FragmentTimeout, r) }
+func (t *Tracker) expireLocked(i int32, r *Result) {
+	if e := &t.entries[i]; e.family == 1 && e.first != none && t.pieces[e.first].start == 0 {
+		r.Late, r.LatePort = t.copyLocked(r.late[:], e.first, 0), e.key.port
+	}
+	t.killLocked(i, drop.FragmentTimeout, r)
+}
 
 // killLocked gives up a datagram and forgets its name.
 func (t *Tracker) killLocked(i int32, why drop.Reason, r *Result) {

@@ -192,8 +192,9 @@ func (t *Tracker) check(tb interface{ Fatalf(string, ...any) }) {
 	if held != t.cellsGot || held+free != t.limits.cells || listed != used || used+freeNames != t.limits.names || len(t.names) != used {
 		tb.Fatalf("%d cells held (%d known), %d free; %d entries used, %d listed, %d free, %d named", held, t.cellsGot, free, used, listed, freeNames, len(t.names))
 	}
-	for a, h := range t.sources {
-		if h.cells != bySource[a] || h.cells > t.limits.share {
+	for a, k := range t.sources {
+		h := t.holdings[k]
+		if h.source != a || int(h.cells) != bySource[a] || int(h.cells) > t.limits.share {
 			tb.Fatalf("source %v has %d cells of %d", a, bySource[a], h.cells)
 		}
 		if h.entries.oldest == none {

@@ -79,10 +79,11 @@ type icmpError struct {
 	from       Addr
 	kind, code uint8
 	rest       uint32 // the last four bytes of the ICMP header
+	aboutPiece bool   // the packet may be a piece of a datagram
 }
 
 func putError(dst, frame []byte, p *Parsed, e *icmpError) int {
-	if !answerable(frame, p) || p.IsICMPError() || e.from.Is4() != (p.Version == 4) ||
+	if !addressable(frame, p) || p.Fragment && !e.aboutPiece || p.IsICMPError() || e.from.Is4() != (p.Version == 4) ||
 		e.from.IsMulticast() || e.from == (Addr{}) {
 		return 0
 	}
@@ -110,6 +111,11 @@ func putError(dst, frame []byte, p *Parsed, e *icmpError) int {
 // answerable reports whether a packet is one that may be answered at all: a whole packet
 // from one host to one host (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
 func answerable(frame []byte, p *Parsed) bool {
-	return p.Kind == KindIP && !p.Fragment && !p.DstMulticast() &&
+	return !p.Fragment && addressable(frame, p)
+}
+
+// addressable reports whether a packet is from one host to one host.
+func addressable(frame []byte, p *Parsed) bool {
+	return p.Kind == KindIP && !p.DstMulticast() &&
 		p.Tuple.Src != (Addr{}) && !DstMAC(frame).IsGroup() && !SrcMAC(frame).IsGroup()
 }

@@ -64,6 +64,25 @@ func PieceOf(frame []byte, p *Parsed) (q Piece, why drop.Reason) {
 	return q, drop.Pass
 }
 
+// Identification returns the identification of a decoded packet that is no piece: 0 in IPv6,
+// where only pieces have one.
+func Identification(frame []byte, p *Parsed) uint32 {
+	if p.Version == 6 {
+		return 0
+	}
+	return uint32(binary.BigEndian.Uint16(frame[p.L3+ipv4IDAt:]))
+}
+
+// Addresses reads the addresses of a decoded IP packet as they stand in frame now.
+func Addresses(frame []byte, p *Parsed) (src, dst Addr) {
+	if p.Version == 4 {
+		src.set4(frame[p.L3+ipv4SrcAt:])
+		dst.set4(frame[p.L3+ipv4DstAt:])
+		return src, dst
+	}
+	return Addr(frame[p.L3+ipv6SrcAt:]), Addr(frame[p.L3+ipv6DstAt:])
+}
+
 // Class returns the type of service or traffic class of a decoded IP packet.
 func Class(frame []byte, p *Parsed) uint8 {
 	if p.Version == 4 {

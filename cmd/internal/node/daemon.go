@@ -13,6 +13,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane"
 	"holdfast/dataplane/fib"
+	"holdfast/dataplane/fragment"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/gateway"
 	"holdfast/dataplane/packet"
@@ -216,10 +217,11 @@ func (d *daemon) openWorkers(plan *plan) error {
 	for _, p := range d.ports {
 		ports = append(ports, &p.Port)
 	}
+	fragments := fragment.New()
 	for i, queues := range d.queues {
 		w, err := dataplane.NewWorker(dataplane.Config{
 			ID: i, Workers: len(d.queues), Node: d.number, Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
-			Journal: d.lanes[i], Resolver: d.routes, RuleHits: make([]atomic.Uint64, d.rules.Len()+1),
+			Journal: d.lanes[i], Fragments: fragments, Resolver: d.routes, RuleHits: make([]atomic.Uint64, d.rules.Len()+1),
 		})
 		if err != nil {
 			return err
