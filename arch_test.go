@@ -51,6 +51,7 @@ var floors = []floor{
 	{"rules", 3, "a blueprint is compiled to a classifier over tuples, NAT policies and timeouts"},
 	{"sync/wire", 3, "messages carry the exported state of a connection"},
 
+	{"sync/saved", 4, "a file of the states that wire writes, kept over a restart"},
 	{"sync/journal", 4, "what changed leaves the workers as messages of wire, and remote states come in"},
 
 	{"dataplane", 5, "the worker calls every stage, and no stage calls back up"},

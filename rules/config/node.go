@@ -16,6 +16,7 @@ type Node struct {
 	Policy      Value[string] // path of the policy; relative ones were resolved against File
 	Socket      Value[string] // path of the API's socket, resolved likewise
 	Name        Value[string]
+	StateFile   Value[string] // path, resolved likewise; not Written: connections are not saved
 	Devices     []Device      // sorted by port
 	KeyFile     Value[string] // path, resolved likewise; not Written where there is no cluster
 	Links       []Link        // in the order of the file; none: this node is alone
@@ -94,6 +95,7 @@ func (b *builder) node() (*Node, Errors) {
 
 	self := file.sub("node")
 	need(self, "name", named("node", nameMax), `"fw-a"`, &n.Name)
+	one(self, "state_file", path, &n.StateFile)
 	self.close("")
 
 	file.sub("devices").each("port", portNameMax, func(port Value[string], t *table) {
@@ -164,7 +166,7 @@ func (n *Node) readCluster(t *table) {
 
 // resolvePaths makes paths independent of the folder that the daemon runs in.
 func (n *Node) resolvePaths(d *decoder) {
-	for _, v := range []*Value[string]{&n.Policy, &n.Socket, &n.KeyFile} {
+	for _, v := range []*Value[string]{&n.Policy, &n.Socket, &n.KeyFile, &n.StateFile} {
 		if v.Written() {
 			v.V = relativeTo(n.File, v.V)
 		}

@@ -144,6 +144,14 @@ func (a *Applier) insert(now int64) bool {
 	return a.remember(a.state.Index, a.applied.Index)
 }
 
+// Restore takes over a connection that this node has known in a life before, as insert does
+// one of a peer's, and reports whether it could.
+func (a *Applier) Restore(s *conntrack.State, now int64) bool {
+	a.state = *s
+	a.state.Index = 0 // of that life
+	return a.insert(now)
+}
+
 // bury gives back what connections held that had to go for a greater incarnation.
 func (a *Applier) bury() {
 	for i := range a.applied.Ended {

@@ -51,6 +51,7 @@ type daemon struct {
 	workers  []*dataplane.Worker
 	cluster  *cluster.Node
 
+	saving    saving
 	killing   killing
 	watching  watching
 	snapshot  atomic.Pointer[dataplane.Snapshot]
@@ -138,6 +139,7 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 	if err := d.joinCluster(plan); err != nil {
 		return nil, err
 	}
+	d.takeSaved(plan, p)
 	d.running = true
 	return server, nil
 }
@@ -257,6 +259,7 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 // transition follows a change of role. The control goroutine of the cluster calls it.
 func (d *daemon) transition(role gate.Role) {
 	if role == gate.Active {
+		d.promotedAlone()
 		d.routes.Activate()
 		select {
 		case d.announces <- struct{}{}:

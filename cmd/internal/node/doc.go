@@ -12,6 +12,7 @@
 //	links, journals      where the workers will send
 //	workers              sockets open; frames arrive and are dropped: no lease yet
 //	cluster              may grant the lease
+//	what was saved       connections of the life before, where there is no peer to ask
 //
 // Taking down is the reverse: the lease is revoked and the peers told before the workers
 // stop. The devices stay attached, and so mute; `holdfast detach` gives them back.

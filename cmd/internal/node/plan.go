@@ -22,6 +22,7 @@ import (
 // anything is touched.
 type plan struct {
 	name, group, socket, policyFile string
+	stateFile                       string  // "": connections are not saved
 	ports                           []*port // by PortID
 	devices                         []*device
 	rules                           *rules.Set
@@ -43,7 +44,7 @@ type plan struct {
 
 func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	pl := &plan{
-		name: n.Name.V, socket: n.Socket.V, policyFile: n.Policy.V, connections: n.Connections.V, workers: n.Workers.V,
+		name: n.Name.V, socket: n.Socket.V, policyFile: n.Policy.V, stateFile: n.StateFile.V, connections: n.Connections.V, workers: n.Workers.V,
 		timing: cluster.Timing{
 			Heartbeat: p.Cluster.Heartbeat.V.Nanoseconds(), DeadAfter: p.Cluster.DeadAfter.V.Nanoseconds(),
 			Lease: p.Cluster.Lease.V.Nanoseconds(), AloneAfter: p.Cluster.AloneAfter.V.Nanoseconds(),

@@ -61,6 +61,7 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 	err = errors.Join(err, server.Close())
 	d.killing.end()
 	parts.Wait()
+	d.save()
 	return err
 }
 
