@@ -47,6 +47,19 @@ proto = ["tcp", "udp"]
 to_port = 25
 limit = { rate = "2/10s" }
 [[rules]]
+id = "self"
+action = "pass"
+to = "self"
+proto = ["tcp", "udp"]
+to_port = 22
+limit = "web"
+[[rules]]
+id = "from-self"
+action = "pass"
+from = "self"
+proto = "udp"
+limit = { connections = 2 }
+[[rules]]
 id = "free"
 action = "pass"
 in = "lan"
@@ -331,5 +344,44 @@ func TestO6_WhatDoesNotBeginCountsNot(t *testing.T) {
 	}
 	if n := r.w.snapshot.Limits.Sources(); n != 0 {
 		t.Errorf("%d sources are counted", n)
+	}
+}
+
+// TestO6_ConnectionsOfTheNodeItself count too, those that come to it and those that its own
+// programs begin, and their ends give back what they took.
+func TestO6_ConnectionsOfTheNodeItself(t *testing.T) {
+	r := newRig(t)
+	r.limited(1000)
+	toSelf := func(sport uint16) []drop.Reason {
+		p := fromClient(packetIn{proto: packet.UDP, sport: sport, dport: 22, payload: 8})
+		p.to = lanAddr
+		r.feed(lan, p.frame(t))
+		return r.dropped(lan)
+	}
+	fromSelf := func(sport uint16) []drop.Reason {
+		p := packetIn{from: lanAddr, to: client, fromMAC: macLan, toMAC: macClient, proto: packet.UDP, sport: sport, dport: 514, payload: 8}
+		r.kernelSays(lan, p.frame(t))
+		return r.kept(lan)
+	}
+	for round := range 2 {
+		for _, begin := range []func(uint16) []drop.Reason{toSelf, fromSelf} {
+			for i := range uint16(3) {
+				want := []drop.Reason(nil)
+				if i == 2 {
+					want = []drop.Reason{drop.SourceLimit}
+				}
+				if got := begin(1000 + i); !slices.Equal(got, want) {
+					t.Errorf("round %d, connection %d: %v, want %v", round, i+1, got, want)
+				}
+			}
+		}
+		r.w.now += 1e12
+		for range 100 {
+			r.w.now += 1e9
+			r.w.sweep()
+		}
+		if n := r.w.snapshot.Limits.Sources(); n != 0 {
+			t.Errorf("round %d: %d sources are counted after the end of all", round, n)
+		}
 	}
 }

@@ -54,7 +54,7 @@ func (w *Worker) toSelf(b *burst, i int, hop *fib.Hop) (f fate, admitted bool) {
 	case p.Tuple.IsEchoRequest() && turn.Outcome == nat.Untranslated:
 		return w.toKernel(b.in, b.frame[i]), false
 	}
-	return w.begin(b, i, &verdict, hop)
+	return w.beginWithin(b, i, &verdict, hop)
 }
 
 // mayAddress reports whether a source may speak to the node through a port. One that is

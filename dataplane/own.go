@@ -153,6 +153,9 @@ func (w *Worker) judgeOwn(b *burst, i int) fate {
 		}
 	}
 	if r.Change != conntrack.ChangeNone {
+		if why := w.settle(p, r); why != drop.Pass {
+			return dropped(why)
+		}
 		w.record(r)
 		w.recorder.Packet(r, w.now)
 	}
@@ -180,7 +183,7 @@ func (w *Worker) admitOwn(b *burst, i int) (f fate, admitted bool) {
 	if there := w.hopTo(p.Tuple.Dst); there.Port == hop.Port {
 		hop.Gateway = there.Gateway
 	}
-	return w.begin(b, i, &verdict, &hop)
+	return w.beginWithin(b, i, &verdict, &hop)
 }
 
 // refuseOwn tells the kernel that a rule rejects what it began, so that the program that
