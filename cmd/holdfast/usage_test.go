@@ -136,7 +136,7 @@ func TestCheckExamples(t *testing.T) {
 		}
 	}
 	// As it lies in the repository the example lacks its key: said with the place.
-	holdfast(t, "check", "../../examples/node.toml").refused(t, exitRefused, "node.toml:30:12: key file", "holdfast key new")
+	holdfast(t, "check", "../../examples/node.toml").refused(t, exitRefused, "node.toml:31:12: key file", "holdfast key new")
 }
 
 // Each fault of the files is said with its place and what to do, by `check` and by `run`
