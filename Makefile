@@ -90,10 +90,11 @@ SOAK_FUZZTIME ?= 60s
 #	flood    2,000,000 packets of SYN and of UDP flood into a small table
 #	hash     1,000,000 tuples of each family that an adversary would choose
 #	oracle   1,000,000 packets through the kernel's tracker and ours (root)
+#	translation  the same for translation, ICMP errors and fragments (root)
 #	test     all tests, shuffled, with the race detector
 #	fuzz     every fuzz target for SOAK_FUZZTIME
 #
-# The first four run without the race detector, which would make them ten times as long;
+# The first five run without the race detector, which would make them ten times as long;
 # `test` runs what they run again with it, in the gate's counts.
 soak: SOAK_DATE := $(shell date -u +%Y-%m-%dT%H%M%SZ)
 soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be committed
@@ -113,6 +114,7 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 	full flood ./dataplane 'TestB15|TestREL31'; \
 	full hash ./conntrack 'TestREL32'; \
 	full oracle ./conntrack/oracle 'TestREL22'; \
+	full translation ./dataplane 'TestREL22'; \
 	part test env HOLDFAST_SEED=$(SEED) $(MAKE) --no-print-directory test SHUFFLE=$(SEED) TEST_TIMEOUT=$(SOAK_LIMIT); \
 	part demo bin/holdfast demo --trials $(TRIALS); \
 	part fuzz $(MAKE) --no-print-directory fuzz FUZZTIME=$(SOAK_FUZZTIME); \

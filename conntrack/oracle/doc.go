@@ -31,5 +31,5 @@
 // # What it is not
 //
 // It is only tests. Translation, fragments and ICMP errors about known connections are
-// not compared.
+// compared elsewhere, through the whole path (dataplane, TestREL22_TranslationOracle).
 package oracle

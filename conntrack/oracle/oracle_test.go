@@ -345,7 +345,12 @@ var unreached = map[string]string{
 	"tuple-clash": "there is no translation here; the pipeline names it after proposals ran out",
 
 	"sctp-no-connection": sctpUncompared, "sctp-tag-invalid": sctpUncompared, "sctp-state-invalid": sctpUncompared,
+
+	"icmp-error-type": errorsElsewhere, "icmp-bad-checksum": errorsElsewhere, "icmp-error-quote": errorsElsewhere,
+	"icmp-error-mismatched": errorsElsewhere, "icmp-error-sequence": errorsElsewhere,
 }
+
+const errorsElsewhere = "errors that quote a packet of a connection are compared through the path (dataplane)"
 
 const sctpUncompared = "SCTP is not compared with the kernel; package conntrack tests it by traces"
 
