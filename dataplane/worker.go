@@ -80,7 +80,8 @@ type Worker struct {
 	turned       nat.Turn // of the first packet that is being admitted
 	assembly     assembly
 	quotation    quotation // of the ICMP error at hand
-	recorder     Recorder  // says what happens to connections, where somebody watches
+	hops         hops
+	recorder     Recorder // says what happens to connections, where somebody watches
 	parked       parking
 	parkedBefore [parkedMax]xsk.Desc
 	sweepAt      uint32 // the entry to look at next
@@ -348,4 +349,4 @@ func (w *Worker) Account(ctx context.Context) (xsk.Account, error) {
 }
 
 // hopTo looks a destination up.
-func (w *Worker) hopTo(dst packet.Addr) fib.Hop { return w.snapshot.Routes.Lookup(dst) }
+func (w *Worker) hopTo(dst packet.Addr) fib.Hop { return w.hops.to(w.snapshot.Routes, &dst) }
