@@ -44,6 +44,7 @@ var floors = []floor{
 	{"nat", 2, "policy and tuple give a reply tuple; it must not know the table, which proves the tuple free"},
 
 	{"rules/limit", 2, "counts of addresses; which rule counts where is plain data from rules"},
+	{"rules/table", 2, "sets of addresses that change; which rule asks which is for rules to know"},
 
 	{"conntrack/helper/...", 3, "application helpers ask the table for expectations, off the fast path"},
 	{"conntrack/oracle", 3, "the tracker beside the kernel's: tests only"},
