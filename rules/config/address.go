@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strings"
 
@@ -64,13 +65,30 @@ func rangeText(first, last netip.Addr) string {
 	if first == last {
 		return first.String()
 	}
-	for bits := range first.BitLen() {
-		p := netip.PrefixFrom(first, bits)
-		if low, high := prefixBounds(p); low == first && high == last {
-			return p.String()
-		}
+	if p, ok := prefixOf(first, last); ok {
+		return p.String()
 	}
 	return first.String() + "-" + last.String()
+}
+
+// prefixOf returns the prefix that holds the addresses first to last and no others, where
+// there is one: it is as long as what the two have in common.
+func prefixOf(first, last netip.Addr) (netip.Prefix, bool) {
+	if !first.IsValid() || first.BitLen() != last.BitLen() {
+		return netip.Prefix{}, false
+	}
+	a, b := first.As16(), last.As16()
+	common := 0
+	for i := range a {
+		if x := a[i] ^ b[i]; x != 0 {
+			common += bits.LeadingZeros8(x)
+			break
+		}
+		common += 8
+	}
+	p := netip.PrefixFrom(first, common-(128-first.BitLen()))
+	low, high := prefixBounds(p)
+	return p, low == first && high == last
 }
 
 // addressElement reads an element of from or to.
@@ -161,6 +179,9 @@ func prefixBounds(p netip.Prefix) (first, last netip.Addr) {
 //
 // Example: 10.0.0.1 to 10.0.0.6 is 10.0.0.1/32, 10.0.0.2/31, 10.0.0.4/31, 10.0.0.6/32.
 func Prefixes(first, last netip.Addr) []netip.Prefix {
+	if p, ok := prefixOf(first, last); ok {
+		return []netip.Prefix{p} // nearly all
+	}
 	var all []netip.Prefix
 	for first.IsValid() && !last.Less(first) {
 		// The widest prefix that begins at first and does not pass last.

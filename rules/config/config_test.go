@@ -66,8 +66,7 @@ func TestInterfaceFiles(t *testing.T) {
 	}
 	want := []string{
 		"the health of gateway isp1: its default route stands whether it answers or not",
-		"table brutes: it is always empty",
-		"table trusted in rule web-out: it is always empty",
+		"table trusted of rule web-out has no [tables.trusted]: it is empty until a command fills it",
 	}
 	if diff := cmp.Diff(want, notices); diff != "" {
 		t.Errorf("notices (-want +got):\n%s", diff)

@@ -8,7 +8,7 @@ import (
 // notices lists what `check` says of a policy that is right: what this version accepts
 // without acting on it, and what is risky.
 func (p *Policy) notices() []Notice {
-	all := p.pending()
+	all := append(p.pending(), p.undeclared()...)
 	if len(p.NAT) > 0 {
 		all = append(all, warnings(p.Timeouts.Timers)...)
 		for i := range p.Rules {
@@ -16,6 +16,24 @@ func (p *Policy) notices() []Notice {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Notice) int { return a.Pos.compare(b.Pos) })
+	return all
+}
+
+// undeclared lists the tables that only rules name, which a slip may have made.
+func (p *Policy) undeclared() (all []Notice) {
+	told := map[string]bool{}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		for _, a := range slices.Concat(r.From, r.To) {
+			n, ok := p.TableNumber(a.V.Table)
+			if a.V.Kind != AddressTable || !ok || p.Tables[n].Name.Written() || told[a.V.Table] {
+				continue
+			}
+			told[a.V.Table] = true
+			all = append(all, Notice{Pos: a.Pos, Kind: Risky,
+				Text: fmt.Sprintf("table %s of rule %s has no [tables.%s]: it is empty until a command fills it", a.V.Table, r.ID.V, a.V.Table)})
+		}
+	}
 	return all
 }
 
@@ -29,16 +47,8 @@ func (p *Policy) pending() []Notice {
 	for _, g := range p.Gateways {
 		note(g.Name.Pos, "the health of gateway %s: its default route stands whether it answers or not", g.Name.V)
 	}
-	for _, t := range p.Tables {
-		note(t.Name.Pos, "table %s: it is always empty", t.Name.V)
-	}
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		for _, a := range slices.Concat(r.From, r.To) {
-			if a.V.Kind == AddressTable {
-				note(a.Pos, "table %s in rule %s: it is always empty", a.V.Table, r.ID.V)
-			}
-		}
 		if r.Gateway.Written() {
 			note(r.Gateway.Pos, "gateway of rule %s: connections go where [[routes]] and the kernel's routes send them", r.ID.V)
 		}

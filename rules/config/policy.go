@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // Bounds of a policy.
@@ -25,7 +24,7 @@ type Policy struct {
 	Cluster  Cluster   // with defaults
 	Gateways []Gateway // in the order of the file
 	Routes   []Route   // in the order of the file: the first that matches decides
-	Tables   []Table   // in the order of the file
+	Tables   []Table   // in the order of the file; behind them those that only rules name
 	NAT      []NAT     // in the order of the file: the first that applies wins
 	Limits   []Limit   // on sources; sorted by name
 	Rules    []Rule    // in the order of the file: the first that matches decides
@@ -53,12 +52,6 @@ type Gateway struct {
 	Name    Value[string]
 	Port    Value[string]
 	Address Value[netip.Addr]
-}
-
-// Table is a dynamic set of addresses.
-type Table struct {
-	Name    Value[string]
-	Timeout Value[time.Duration] // zero: entries stay
 }
 
 // PortID returns the number of a port, which is the rank of its name among the policy's,
@@ -104,7 +97,7 @@ var (
 
 // policy reads the blueprint from the tree. It is whole only where there are no errors.
 func (b *builder) policy() (*Policy, Errors) {
-	d := &decoder{errs: b.errs, damaged: b.damaged}
+	d := &decoder{errs: b.errs, damaged: b.damaged, read: b.read}
 	file := &table{d: d, n: b.root, pos: b.root.pos}
 	p := &Policy{File: b.root.pos.File}
 
@@ -142,10 +135,7 @@ func (b *builder) policy() (*Policy, Errors) {
 		p.Routes = append(p.Routes, d.readRoute(t))
 	}
 	file.sub("tables").each("table", nameMax, func(name Value[string], t *table) {
-		table := Table{Name: name}
-		one(t, "timeout", duration(time.Second, 366*24*time.Hour), &table.Timeout)
-		t.close("")
-		p.Tables = append(p.Tables, table)
+		p.Tables = append(p.Tables, d.readTable(name, t))
 	})
 	file.sub("limits").each("limit", nameMax, func(name Value[string], t *table) {
 		limit := Limit{Name: name}
@@ -164,6 +154,7 @@ func (b *builder) policy() (*Policy, Errors) {
 	p.order(file)
 	if !d.damaged {
 		p.refer(d)
+		p.adopt(d)
 	}
 	p.Notices = p.notices()
 	return p, d.errs

@@ -21,9 +21,10 @@ type parser[T any] func(*node) (T, *fault)
 // decoder holds what reading one file shares.
 type decoder struct {
 	errs    Errors
-	damaged bool             // parts of the file could not be read: what seems missing may stand there
-	macros  map[string]*node // nil where $name means nothing
-	budget  int              // how many more list elements macros may make
+	damaged bool                              // parts of the file could not be read: what seems missing may stand there
+	macros  map[string]*node                  // nil where $name means nothing
+	budget  int                               // how many more list elements macros may make
+	read    func(path string) ([]byte, error) // a file that a table names
 }
 
 func (d *decoder) refuse(at Position, what, mend string) {

@@ -134,30 +134,6 @@ func (p *Policy) referRule(d *decoder, r *Rule) {
 	}
 }
 
-// referTable refuses the name of a table that looks like a slip. A table that the file
-// declares nowhere is not one: it starts empty and is filled by command (see pending).
-func (p *Policy) referTable(d *decoder, a Value[Address]) {
-	if a.V.Kind != AddressTable || p.declares(a.V.Table) {
-		return
-	}
-	names := make([]string, len(p.Tables))
-	for i, t := range p.Tables {
-		names[i] = t.Name.V
-	}
-	if near := Nearest(a.V.Table, names); near != "" {
-		d.refuse(a.Pos, fmt.Sprintf("unknown table %q", a.V.Table), fmt.Sprintf("did you mean %q? If not, declare [tables.%s]", near, a.V.Table))
-	}
-}
-
-func (p *Policy) declares(table string) bool {
-	for _, t := range p.Tables {
-		if t.Name.V == table {
-			return true
-		}
-	}
-	return false
-}
-
 // known refuses a name that is not one of names.
 func known(d *decoder, kind string, name Value[string], names []string) {
 	for _, n := range names {

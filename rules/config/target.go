@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -54,12 +55,15 @@ func targetBounds(n *node) (first, last netip.Addr, bad *fault) {
 	if bad = wants(n, unstable.String, "an address, prefix or range", example); bad != nil {
 		return first, last, bad
 	}
+	if strings.HasPrefix(n.text, "<") {
+		return first, last, &fault{what: n.literal() + ": a table as the target of a nat is not built yet", mend: "write its addresses, such as " + example}
+	}
 	first, last, bad = bounds(n.text, n)
 	if bad == nil && wider(first, last) {
 		bad = &fault{what: fmt.Sprintf("%s has more than 2^%d addresses", n.literal(), targetBitsMax), mend: "write a smaller pool"}
 	}
 	if bad != nil {
-		if n.text == "any" || n.text == "self" || n.text != "" && (n.text[0] == '!' || n.text[0] == '<') {
+		if n.text == "any" || n.text == "self" || n.text != "" && n.text[0] == '!' {
 			bad.mend = "write one such as " + example
 		}
 		return first, last, bad
