@@ -46,14 +46,14 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	if mayOpen != drop.Pass && !(w.snapshot.Rules.PicksUp() && conntrack.MayPickUp(p)) {
 		return dropped(mayOpen), false
 	}
-	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, hop.Port)
+	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, hop.Port, w.snapshot.Tables)
 	if turn.Outcome == nat.Opened && verdict.Action == rules.Block && int(verdict.Rule) == w.snapshot.Rules.Len() {
 		verdict.Action = rules.Pass // no rule speaks of it, and its mapping lets it in (I6)
 	}
 	if mayOpen != drop.Pass && !(verdict.Action == rules.Pass && verdict.PickUp) {
 		return dropped(mayOpen), false // in mid-stream, and its rule does not pick up
 	}
-	w.countRule(verdict.Rule)
+	w.countRule(verdict.Rule, &turn.Tuple)
 	switch verdict.Action {
 	case rules.Pass:
 	case rules.Reject:
@@ -161,7 +161,10 @@ func (w *Worker) evict() bool {
 	return false
 }
 
-func (w *Worker) countRule(index uint32) {
+// countRule counts a first packet with the rule that decided on it, and with the entries of
+// tables by which that did.
+func (w *Worker) countRule(index uint32, t *packet.Tuple) {
+	w.snapshot.Rules.Count(index, t, w.snapshot.Tables, w.now)
 	if int(index) < len(w.config.RuleHits) {
 		c := &w.config.RuleHits[index]
 		c.Store(c.Load() + 1)

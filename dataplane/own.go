@@ -168,8 +168,8 @@ func (w *Worker) admitOwn(b *burst, i int) (f fate, admitted bool) {
 	if why := conntrack.MayOpen(p); why != drop.Pass {
 		return dropped(why), false
 	}
-	verdict := w.snapshot.Rules.Match(&p.Tuple, packet.Self, b.in.ID)
-	w.countRule(verdict.Rule)
+	verdict := w.snapshot.Rules.Match(&p.Tuple, packet.Self, b.in.ID, w.snapshot.Tables)
+	w.countRule(verdict.Rule, &p.Tuple)
 	switch verdict.Action {
 	case rules.Pass:
 	case rules.Reject:

@@ -7,6 +7,7 @@ import (
 	"holdfast/nat"
 	"holdfast/rules"
 	"holdfast/rules/limit"
+	"holdfast/rules/table"
 )
 
 // Snapshot is everything that the path reads of the configuration: immutable, published
@@ -15,7 +16,8 @@ type Snapshot struct {
 	Rules  *rules.Set
 	NAT    *nat.Policy
 	Ports  *nat.Pool
-	Limits *limit.Table // nil: no rule has one
+	Limits *limit.Table  // nil: no rule has one
+	Tables *table.Tables // of addresses, as Rules ask them; nil: they hold nothing
 	Routes *fib.Table
 	Table  *conntrack.Table
 

@@ -54,11 +54,10 @@ var everything = span{last: highest}
 // address (the decoder refuses them, RFC 4291 section 2.5.5.2), and no IPv6 range means it.
 var ipv4 = []span{{number{0, 0xffff << 32}, number{0, 0xffff<<32 | 0xffffffff}}}
 
-// resolve turns the elements of a from or to into sorted disjoint spans: what the
-// including elements hold together, without what the excluding ones hold. self are the
-// node's addresses.
-func resolve(list []config.Value[config.Address], self []span) []span {
-	var with, without []span
+// resolve turns the elements of a from or to into unions: what the including elements hold
+// together, and what the excluding ones do. self are the node's addresses. What tables hold
+// is not known here; see Set.addAddresses.
+func resolve(list []config.Value[config.Address], self []span) (with, without []span) {
 	includes := false
 	for _, a := range list {
 		var held []span
@@ -72,8 +71,6 @@ func resolve(list []config.Value[config.Address], self []span) []span {
 			if a.V.First.Is6() {
 				held = subtract(held, ipv4) // ::/0 is IPv6 alone
 			}
-		case config.AddressTable:
-			// Dynamic tables are always empty yet; config.Policy.Notices says so.
 		}
 		if a.V.Sense == config.Exclude {
 			without = append(without, held...)
@@ -85,7 +82,7 @@ func resolve(list []config.Value[config.Address], self []span) []span {
 	if !includes {
 		with = []span{everything}
 	}
-	return subtract(union(with), union(without))
+	return union(with), union(without)
 }
 
 // union sorts spans and joins those that touch or overlap.

@@ -12,11 +12,12 @@ import (
 	"holdfast/bench/ruleset"
 	"holdfast/dataplane/packet"
 	"holdfast/rules/config"
+	"holdfast/rules/table"
 )
 
 // same holds the classifier against asking each rule, for one packet.
-func same(s *Set, p *packet.Tuple, in, out packet.PortID) error {
-	if got, want := s.Match(p, in, out), s.MatchEach(p, in, out); got != want {
+func same(s *Set, p *packet.Tuple, in, out packet.PortID, tables *table.Tables) error {
+	if got, want := s.Match(p, in, out, tables), s.MatchEach(p, in, out, tables); got != want {
 		return fmt.Errorf("%v in %d out %d: the classifier says %+v, the rules one by one %+v", p, in, out, got, want)
 	}
 	return nil
@@ -50,12 +51,12 @@ func TestREL27_Classifier(t *testing.T) {
 			s := filtered(t, filter)
 			decided := 0
 			for i, p := range ruleset.Packets(filter, packets, 2) {
-				if s.Match(&p, lan, wan).Rule < uint32(n) {
+				if s.Match(&p, lan, wan, nil).Rule < uint32(n) {
 					decided++
 				}
 				for _, beside := range []func(){func() {}, func() { p.DstPort ^= uint16(i) }, func() { p.Src[15-i%4]++ }, func() { p.Dst[15-i%4]-- }} {
 					beside()
-					if err := same(s, &p, lan, wan); err != nil {
+					if err := same(s, &p, lan, wan, nil); err != nil {
 						t.Fatalf("%v %d: %v", shape, n, err)
 					}
 				}
@@ -67,11 +68,13 @@ func TestREL27_Classifier(t *testing.T) {
 	}
 }
 
-// TestREL27_EveryField draws rules of all that a rule can say, lists and exclusions and
-// match rules included, and packets from the same few values, so that edges meet.
+// TestREL27_EveryField draws rules of all that a rule can say, lists, exclusions, tables and
+// match rules included, and packets from the same few values, so that edges meet. A third
+// answer is that of rules whose tables are written out as addresses.
 func TestREL27_EveryField(t *testing.T) {
 	addresses := []string{"any", "self", "10.0.0.0/8", "10.0.0.0/24", "10.0.0.7", "10.0.0.7-10.0.1.9", "!10.0.0.0/25", "!10.0.0.7",
-		"0.0.0.0/0", "255.255.255.255", "::/0", "2001:db8::/32", "2001:db8:1::/48", "2001:db8:1::5", "!2001:db8:1::/64", "fd00::-fd00::ffff"}
+		"0.0.0.0/0", "255.255.255.255", "::/0", "2001:db8::/32", "2001:db8:1::/48", "2001:db8:1::5", "!2001:db8:1::/64", "fd00::-fd00::ffff",
+		"<still>", "<moving>", "!<still>", "!<moving>", "<empty>"}
 	hosts := []string{"10.0.0.1", "10.0.0.7", "10.0.0.8", "10.0.0.128", "10.0.1.9", "10.0.1.10", "10.255.255.255", "0.0.0.0", "255.255.255.255",
 		"::", "2001:db8::", "2001:db8:1::5", "2001:db8:1:1::5", "fd00::1", "fd00::1:0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
 	ports := []string{"80", "443", `"1-79"`, `"80-90"`, `"1024-65535"`, `"65535"`}
@@ -91,7 +94,8 @@ func TestREL27_EveryField(t *testing.T) {
 			}
 			return fmt.Sprintf("%s = [%s]\n", name, out)
 		}
-		text := head
+		tables := drawTables(rt, addresses[2:16])
+		text := head + "[tables.still]\n[tables.moving]\n[tables.empty]\n"
 		for i := range rapid.IntRange(linearMax+1, 60).Draw(rt, "rules") {
 			text += fmt.Sprintf("[[rules]]\nid = \"r%d\"\naction = %q\n", i, rapid.SampledFrom([]string{"pass", "block", "reject", "match", "match"}).Draw(rt, "action"))
 			text += list("in", []string{"lan", "wan"}, true) + list("out", []string{"lan", "wan"}, true) + list("from", addresses, true) + list("to", addresses, true)
@@ -107,6 +111,18 @@ func TestREL27_EveryField(t *testing.T) {
 			}
 		}
 		_, s := compiled(t, text)
+		bound, err := table.New([]table.Plan{tables[0].Plan, {Name: "moving", Max: 100}, {Name: "empty", Max: 1}}, nil)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for _, w := range tables[1].Written {
+			bound.At(1).AddPrefix(w.Prefix, w.Sense, 1, table.Forever, table.Cause{Kind: table.Command})
+		}
+		flat := text
+		for i, name := range []string{"still", "moving", "empty"} {
+			flat = tables[i].writeOut(flat, name)
+		}
+		_, s3 := compiled(t, flat)
 		if s.deciders == nil {
 			rt.Fatal("no classifier")
 		}
@@ -123,8 +139,12 @@ func TestREL27_EveryField(t *testing.T) {
 			port := func() uint16 { return []uint16{0, 1, 79, 80, 81, 90, 443, 1023, 1024, 65535, 8 << 8}[r.IntN(11)] }
 			p.SrcPort, p.DstPort = port(), port()
 			logical := func() packet.PortID { return []packet.PortID{lan, wan, packet.NoPort}[r.IntN(3)] }
-			if err := same(s, &p, logical(), logical()); err != nil {
+			in, out := logical(), logical()
+			if err := same(s, &p, in, out, bound); err != nil {
 				rt.Fatalf("%v\n%s", err, text)
+			}
+			if got, want := s.Match(&p, in, out, bound), s3.Match(&p, in, out, nil); got != want {
+				rt.Fatalf("%v in %d out %d: with tables %+v, with their addresses %+v\n%s%s", &p, in, out, got, want, text, flat)
 			}
 		}
 	})
@@ -146,7 +166,7 @@ func BenchmarkClassifier(b *testing.B) {
 				}
 				i := 0
 				for b.Loop() {
-					s.Match(&packets[i&(1<<12-1)], lan, wan)
+					s.Match(&packets[i&(1<<12-1)], lan, wan, nil)
 					i++
 				}
 			})

@@ -73,7 +73,13 @@ func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, self []span) 
 	c := rule{
 		in: portsOf(p, r.In), out: portsOf(p, r.Out), protos: protosOf(r.Protos),
 		fromPorts: s.addPorts(spansOf(r.FromPorts)), toPorts: s.addPorts(destinationsOf(r)),
-		from: s.addAddresses(r.From, self), to: s.addAddresses(r.To, self),
+	}
+	var a asks
+	c.from, a[source] = s.addAddresses(p, r.From, self)
+	c.to, a[destination] = s.addAddresses(p, r.To, self)
+	if !a[source].empty() || !a[destination].empty() {
+		s.asks = append(s.asks, a)
+		c.asks = uint32(len(s.asks))
 	}
 	c.name(r)
 	s.rules, s.says = append(s.rules, c), append(s.says, says)
@@ -158,12 +164,30 @@ func (s *Set) addPorts(spans []portSpan) list {
 	return list{uint32(start), uint32(len(s.ports))}
 }
 
-func (s *Set) addAddresses(addresses []config.Value[config.Address], self []span) list {
-	spans := resolve(addresses, self)
+// addAddresses adds the spans of a list, and returns what they leave to tables. Of a list
+// that includes a table the spans cannot tell what it does not hold, so all of them are left.
+func (s *Set) addAddresses(p *config.Policy, addresses []config.Value[config.Address], self []span) (list, asked) {
+	with, without := resolve(addresses, self)
+	spans := subtract(with, without)
+	var a asked
+	for _, e := range addresses {
+		number, ok := p.TableNumber(e.V.Table)
+		switch {
+		case e.V.Kind != config.AddressTable || !ok:
+		case e.V.Sense == config.Exclude:
+			a.out = append(a.out, uint8(number))
+		default:
+			a.in = append(a.in, uint8(number))
+		}
+	}
+	if len(a.in) > 0 {
+		a.with, a.without = spans, without
+		return anyList, a
+	}
 	if slices.Equal(spans, []span{everything}) {
-		return anyList
+		return anyList, a
 	}
 	start := len(s.addresses)
 	s.addresses = append(s.addresses, spans...)
-	return list{uint32(start), uint32(len(s.addresses))}
+	return list{uint32(start), uint32(len(s.addresses))}, a
 }

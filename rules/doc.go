@@ -1,7 +1,7 @@
 // Package rules compiles the filter of a policy (rules/config) into a Set: an immutable
 // classifier that says of the first packet of a connection what becomes of it.
 //
-//	config.Policy --Compile--> Set --Match(tuple, in, out)--> Verdict
+//	config.Policy --Compile--> Set --Match(tuple, in, out, tables)--> Verdict
 //
 // Rules are asked in their order and the first that matches decides; where none does, the
 // packet is blocked. They see the original source and the final destination, so after
@@ -16,6 +16,14 @@
 // each worker has a slice of its own of Len()+1 counters, indexed by Verdict.Rule, and
 // whoever lists the rules adds them up.
 //
+// # Tables
+//
+// The entries of a table ("<name>") change while the Set stays what it is, so a rule whose
+// from or to names one asks the table, and the rest of its list remains spans. Tables come
+// with each Match, since they outlive the Set (package rules/table). Within one Match a table
+// is asked once at most for each end, so all rules see it alike. Match does not count with
+// entries either: Count does, for the rule that has decided.
+//
 // # The classifier
 //
 // What a rule wants is laid out to be compared quickly: sets of logical ports and
@@ -25,7 +33,7 @@
 // the rules that decide have theirs, and match rules, of which several may speak, have
 // others. The answer is always that of asking one after the other: tests hold the two
 // against each other, on filters of every shape and on rules drawn from all that can be
-// said.
+// said. A rule that includes a table may hold any address as far as the trees know.
 //
 // Why trees: tuple space search looks into as many hash tables as there are combinations
 // of prefix lengths, dozens in lists that people write, and bit vectors take memory with

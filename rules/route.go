@@ -54,11 +54,13 @@ func CompileRoutes(p *config.Policy, set *gateway.Set) (*Routes, error) {
 			return nil, fmt.Errorf("%v: route: %w", row.Pos, err) // config refuses it
 		}
 		r.groups = append(r.groups, group)
-		r.wants.rules = append(r.wants.rules, rule{
+		wants := rule{
 			in: portsOf(p, row.In), protos: protosOf(row.Protos),
 			toPorts: r.wants.addPorts(spansOf(row.ToPorts)), fromPorts: anyList,
-			from: r.wants.addAddresses(row.From, nil), to: r.wants.addAddresses(row.To, nil),
-		})
+		}
+		wants.from, _ = r.wants.addAddresses(p, row.From, nil) // config refuses tables here
+		wants.to, _ = r.wants.addAddresses(p, row.To, nil)
+		r.wants.rules = append(r.wants.rules, wants)
 	}
 	return r, nil
 }

@@ -7,6 +7,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/packet"
 	"holdfast/rules/config"
+	"holdfast/rules/table"
 )
 
 // Set is a compiled filter. The zero value blocks everything.
@@ -15,6 +16,7 @@ type Set struct {
 	says      []says     // of each rule, apart from what it wants: one in 100,000 is looked at
 	addresses []span     // of all rules, each rule's lists beside each other
 	ports     []portSpan // likewise
+	asks      []asks     // of the rules that ask tables
 	listed    []Rule     // in the order of the policy, the default behind them
 	byNumber  []uint32   // indices into listed, sorted by Rule.Number
 	timeouts  []*conntrack.Timeouts
@@ -30,7 +32,8 @@ type rule struct {
 	protos    [4]uint64
 	toPorts   list // into Set.ports
 	fromPorts list
-	to, from  list // into Set.addresses
+	to, from  list   // into Set.addresses
+	asks      uint32 // into Set.asks, and one more; 0: it asks no table
 }
 
 // says is what a rule says of a packet that matches.
@@ -99,6 +102,7 @@ type query struct {
 	src, dst number
 	tuple    *packet.Tuple
 	in, out  packet.PortID
+	answers  *answers // nil: no rule asks tables
 }
 
 // Rule is a rule as listings name it.
@@ -140,28 +144,44 @@ func (s *Set) ByNumber(n uint32) (Rule, bool) {
 
 // Match says what becomes of the first packet of a connection, which came in by one
 // logical port and would leave by the other; packet.Self stands for the node itself, see
-// self.go. It does not allocate.
-func (s *Set) Match(t *packet.Tuple, in, out packet.PortID) Verdict {
+// self.go. The tables are those that Tables planned for the same policy; nil ones hold
+// nothing. It does not allocate.
+func (s *Set) Match(t *packet.Tuple, in, out packet.PortID, tables *table.Tables) Verdict {
 	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out}
-	if s.deciders == nil || t.Src.Is4() != t.Dst.Is4() {
-		return s.matchEach(&q)
+	if len(s.asks) != 0 {
+		return s.matchAsking(q, tables)
+	}
+	return s.match(&q)
+}
+
+// matchAsking is Match for a Set that asks tables. It is apart for the room that answers take.
+func (s *Set) matchAsking(q query, tables *table.Tables) Verdict {
+	q.answers = &answers{tables: tables}
+	return s.match(&q)
+}
+
+func (s *Set) match(q *query) Verdict {
+	if s.deciders == nil || q.tuple.Src.Is4() != q.tuple.Dst.Is4() {
+		return s.matchEach(q)
 	}
 	none := uint32(len(s.rules))
-	decider := s.deciders.first(s, &q, none)
+	decider := s.deciders.first(s, q, none)
 	if decider == none {
-		return s.unspoken(&q)
+		return s.unspoken(q)
 	}
 	var state State
 	if s.speakers != nil {
-		s.speakers.spoken(s, &q, decider, &state)
+		s.speakers.spoken(s, q, decider, &state)
 	}
 	return s.verdict(decider, state)
 }
 
 // MatchEach is Match, but asks one rule after the other: what the classifier is held
 // against, in tests and in the benchmark.
-func (s *Set) MatchEach(t *packet.Tuple, in, out packet.PortID) Verdict {
-	return s.matchEach(&query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out})
+func (s *Set) MatchEach(t *packet.Tuple, in, out packet.PortID, tables *table.Tables) Verdict {
+	return s.matchEach(&query{
+		src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out, answers: &answers{tables: tables},
+	})
 }
 
 // linearMax is how many rules are asked one after the other: with so few that is as fast
@@ -203,9 +223,9 @@ type Step struct {
 
 // Explain returns Match's verdict and every rule that was asked on the way, the one that
 // decided last.
-func (s *Set) Explain(t *packet.Tuple, in, out packet.PortID) (Verdict, []Step) {
-	v := s.Match(t, in, out)
-	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out}
+func (s *Set) Explain(t *packet.Tuple, in, out packet.PortID, tables *table.Tables) (Verdict, []Step) {
+	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out, answers: &answers{tables: tables}}
+	v := s.match(&q)
 	var steps []Step
 	for i := range s.rules[:min(int(v.Rule)+1, len(s.rules))] {
 		steps = append(steps, Step{uint32(i), s.rules[i].unnamed(s.differs(&s.rules[i], &q))})
@@ -231,6 +251,8 @@ func (s *Set) differs(r *rule, q *query) Field {
 		return FieldTo
 	case !r.from.any() && !holdsAddress(s.addresses[r.from.start:r.from.end], q.src):
 		return FieldFrom
+	case r.asks != 0:
+		return s.asks[r.asks-1].differs(q)
 	}
 	return FieldNone
 }

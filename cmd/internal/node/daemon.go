@@ -22,6 +22,7 @@ import (
 	"holdfast/rules"
 	"holdfast/rules/config"
 	"holdfast/rules/limit"
+	"holdfast/rules/table"
 	"holdfast/sync/cluster"
 	"holdfast/sync/journal"
 	"holdfast/sync/wire"
@@ -172,6 +173,10 @@ func (d *daemon) openTable(plan *plan) (err error) {
 	if d.limits, err = limit.New(&plan.limits, plan.connections); err != nil {
 		return err
 	}
+	tables, err := table.New(plan.tables, nil)
+	if err != nil {
+		return err
+	}
 	d.pool = nat.NewPool()
 	policy, err := nat.Compile(plan.translations, plan.site, d.pool)
 	if err != nil {
@@ -189,7 +194,7 @@ func (d *daemon) openTable(plan *plan) (err error) {
 	}
 	d.then(func() error { d.routes.Close(); return nil })
 	d.snapshot.Store(&dataplane.Snapshot{
-		Rules: d.rules, NAT: policy, Ports: d.pool, Limits: d.limits, Routes: d.routes.Table(), Table: d.table,
+		Rules: d.rules, NAT: policy, Ports: d.pool, Limits: d.limits, Tables: tables, Routes: d.routes.Table(), Table: d.table,
 		Gateways: d.gateways, Steering: plan.routes,
 	})
 	return nil

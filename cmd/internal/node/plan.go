@@ -14,6 +14,7 @@ import (
 	"holdfast/rules"
 	"holdfast/rules/config"
 	"holdfast/rules/limit"
+	"holdfast/rules/table"
 	"holdfast/sync/cluster"
 	"holdfast/sync/seal"
 )
@@ -33,6 +34,7 @@ type plan struct {
 	defaults                        []gateway.Number // of gateways: whose default routes come first, the order of the file
 	routes                          *rules.Routes
 	limits                          limit.Plan
+	tables                          []table.Plan
 	connections                     uint32
 	workers                         int // 0: as many as cores and queues allow
 	keys                            []seal.Key
@@ -75,7 +77,7 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	pl.addPorts(n, p)
 	pl.translations, pl.site = rules.Translations(p), rules.Site(p)
 	pl.adaptive = rules.Adaptive(p)
-	pl.limits = rules.Limits(p)
+	pl.limits, pl.tables = rules.Limits(p), rules.Tables(p)
 	return pl, pl.addGateways(p)
 }
 

@@ -15,6 +15,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
 	"holdfast/rules"
+	"holdfast/rules/table"
 	"holdfast/rules/config"
 	"holdfast/sync/journal"
 	"holdfast/sync/saved"
@@ -133,7 +134,7 @@ func (d *daemon) restore(file *saved.File) {
 	}
 	r.applier.CountIn(d.limits)
 	if file.Header.Policy != d.policyHash {
-		r.rules = d.rules
+		r.rules, r.tables = d.rules, d.snapshot.Load().Tables
 	}
 	err := file.Each(r.one)
 	expired := d.expire(now)
@@ -149,6 +150,7 @@ func (d *daemon) restore(file *saved.File) {
 type restorer struct {
 	applier *journal.Applier
 	rules   *rules.Set // asked again, because the policy is another; nil: it is the same
+	tables  *table.Tables
 	down    uint64     // ms that nobody looked at them
 	now     int64
 
@@ -162,7 +164,7 @@ func (r *restorer) one(s *conntrack.State) {
 		return
 	}
 	s.Idle = uint32(idle)
-	if r.rules != nil && !again(r.rules, s) {
+	if r.rules != nil && !again(r.rules, r.tables, s) {
 		r.refused++
 		return
 	}
@@ -175,13 +177,13 @@ func (r *restorer) one(s *conntrack.State) {
 
 // again asks rules about a connection that others have admitted, and gives it what they say
 // of it. Rules see the original source and the final destination.
-func again(set *rules.Set, s *conntrack.State) bool {
+func again(set *rules.Set, tables *table.Tables, s *conntrack.State) bool {
 	tuple := s.Original
 	tuple.Dst = s.Reply.Src
 	if srcPort, _ := s.Original.ReplyPorts(); s.Reply.SrcPort != srcPort {
 		tuple.DstPort = s.Reply.SrcPort // its destination's port is translated
 	}
-	v := set.Match(&tuple, s.Ingress, s.Egress)
+	v := set.Match(&tuple, s.Ingress, s.Egress, tables)
 	if v.Action != rules.Pass {
 		return false
 	}

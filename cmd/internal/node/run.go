@@ -44,6 +44,7 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 	for _, w := range d.workers {
 		part("data plane", func() error { return w.Run(lower) })
 	}
+	part("tables", func() error { d.expireTables(lower); return nil })
 	part("announcements", func() error { d.announce(lower); return nil })
 	part("api", func() error { return server.Serve(d) })
 	d.log.Info("running", "node", d.name, "workers", len(d.workers), "ports", len(d.ports))
