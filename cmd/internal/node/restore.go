@@ -15,8 +15,8 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
 	"holdfast/rules"
-	"holdfast/rules/table"
 	"holdfast/rules/config"
+	"holdfast/rules/table"
 	"holdfast/sync/journal"
 	"holdfast/sync/saved"
 )
@@ -151,7 +151,7 @@ type restorer struct {
 	applier *journal.Applier
 	rules   *rules.Set // asked again, because the policy is another; nil: it is the same
 	tables  *table.Tables
-	down    uint64     // ms that nobody looked at them
+	down    uint64 // ms that nobody looked at them
 	now     int64
 
 	taken, expired, refused int

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"holdfast/conntrack"
+	"holdfast/dataplane"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
 	"holdfast/nat"
@@ -51,6 +52,7 @@ func newLife(t *testing.T, path, policy string) *life {
 	if l.daemon.rules, err = rules.Compile(p); err != nil {
 		t.Fatal(err)
 	}
+	l.snapshot.Store(&dataplane.Snapshot{Rules: l.daemon.rules})
 	limits := rules.Limits(p)
 	if l.limits, err = limit.New(&limits, 1000); err != nil {
 		t.Fatal(err)
