@@ -72,7 +72,7 @@ func matchingPoint(ctx context.Context, shape ruleset.Shape, size filterSize) (p
 			return n, time.Since(begin), nil
 		}
 	}
-	fast := measure(matchingEach, func(t *packet.Tuple) rules.Verdict { return set.Match(t, 0, 1, nil) })
+	fast := measure(matchingEach, func(t *packet.Tuple) rules.Verdict { return set.Match(t, 0, 1, nil, nil) })
 	if _, _, err := fast(); err != nil {
 		return p, err
 	}
@@ -80,6 +80,6 @@ func matchingPoint(ctx context.Context, shape ruleset.Shape, size filterSize) (p
 		return p, err
 	}
 	p.OK = p.Value <= p.Must
-	p.Peers["linear"], _, _, err = perEach(ctx, 3, measure(linearEach, func(t *packet.Tuple) rules.Verdict { return set.MatchEach(t, 0, 1, nil) }))
+	p.Peers["linear"], _, _, err = perEach(ctx, 3, measure(linearEach, func(t *packet.Tuple) rules.Verdict { return set.MatchEach(t, 0, 1, nil, nil) }))
 	return p, err
 }

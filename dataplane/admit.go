@@ -46,7 +46,8 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	if mayOpen != drop.Pass && !(w.snapshot.Rules.PicksUp() && conntrack.MayPickUp(p)) {
 		return dropped(mayOpen), false
 	}
-	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, hop.Port, w.snapshot.Tables)
+	facts := rules.FactsOf(b.frame[i], p)
+	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, hop.Port, &facts, w.snapshot.Tables)
 	if turn.Outcome == nat.Opened && verdict.Action == rules.Block && int(verdict.Rule) == w.snapshot.Rules.Len() {
 		verdict.Action = rules.Pass // no rule speaks of it, and its mapping lets it in (I6)
 	}

@@ -38,7 +38,8 @@ func (w *Worker) toSelf(b *burst, i int, hop *fib.Hop) (f fate, admitted bool) {
 	if !w.mayAddress(b.in, &p.Tuple.Src) {
 		return dropped(drop.SourceInvalid), false
 	}
-	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, packet.Self, w.snapshot.Tables)
+	facts := rules.FactsOf(b.frame[i], p)
+	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, packet.Self, &facts, w.snapshot.Tables)
 	mayOpen := conntrack.MayOpen(p)
 	if mayOpen != drop.Pass && verdict.Action == rules.Pass && !(verdict.PickUp && conntrack.MayPickUp(p)) {
 		return dropped(mayOpen), false // in mid-stream, or an answer to nothing

@@ -168,7 +168,8 @@ func (w *Worker) admitOwn(b *burst, i int) (f fate, admitted bool) {
 	if why := conntrack.MayOpen(p); why != drop.Pass {
 		return dropped(why), false
 	}
-	verdict := w.snapshot.Rules.Match(&p.Tuple, packet.Self, b.in.ID, w.snapshot.Tables)
+	facts := rules.FactsOf(b.frame[i], p)
+	verdict := w.snapshot.Rules.Match(&p.Tuple, packet.Self, b.in.ID, &facts, w.snapshot.Tables)
 	w.countRule(verdict.Rule, &p.Tuple)
 	switch verdict.Action {
 	case rules.Pass:

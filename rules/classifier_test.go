@@ -16,9 +16,9 @@ import (
 )
 
 // same holds the classifier against asking each rule, for one packet.
-func same(s *Set, p *packet.Tuple, in, out packet.PortID, tables *table.Tables) error {
-	if got, want := s.Match(p, in, out, tables), s.MatchEach(p, in, out, tables); got != want {
-		return fmt.Errorf("%v in %d out %d: the classifier says %+v, the rules one by one %+v", p, in, out, got, want)
+func same(s *Set, p *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) error {
+	if got, want := s.Match(p, in, out, facts, tables), s.MatchEach(p, in, out, facts, tables); got != want {
+		return fmt.Errorf("%v in %d out %d %+v: the classifier says %+v, the rules one by one %+v", p, in, out, facts, got, want)
 	}
 	return nil
 }
@@ -51,12 +51,12 @@ func TestREL27_Classifier(t *testing.T) {
 			s := filtered(t, filter)
 			decided := 0
 			for i, p := range ruleset.Packets(filter, packets, 2) {
-				if s.Match(&p, lan, wan, nil).Rule < uint32(n) {
+				if s.Match(&p, lan, wan, nil, nil).Rule < uint32(n) {
 					decided++
 				}
 				for _, beside := range []func(){func() {}, func() { p.DstPort ^= uint16(i) }, func() { p.Src[15-i%4]++ }, func() { p.Dst[15-i%4]-- }} {
 					beside()
-					if err := same(s, &p, lan, wan, nil); err != nil {
+					if err := same(s, &p, lan, wan, nil, nil); err != nil {
 						t.Fatalf("%v %d: %v", shape, n, err)
 					}
 				}
@@ -95,16 +95,23 @@ func TestREL27_EveryField(t *testing.T) {
 			return fmt.Sprintf("%s = [%s]\n", name, out)
 		}
 		tables := drawTables(rt, addresses[2:16])
-		text := head + "[tables.still]\n[tables.moving]\n[tables.empty]\n"
+		text := head + tagging + "[tables.still]\n[tables.moving]\n[tables.empty]\n"
 		for i := range rapid.IntRange(linearMax+1, 60).Draw(rt, "rules") {
-			text += fmt.Sprintf("[[rules]]\nid = \"r%d\"\naction = %q\n", i, rapid.SampledFrom([]string{"pass", "block", "reject", "match", "match"}).Draw(rt, "action"))
+			action := rapid.SampledFrom([]string{"pass", "block", "reject", "match", "match"}).Draw(rt, "action")
+			text += fmt.Sprintf("[[rules]]\nid = \"r%d\"\naction = %q\n", i, action)
+			if action == "match" && rapid.Bool().Draw(rt, "tags") {
+				text += fmt.Sprintf("tag = %q\n", rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "tag"))
+			}
 			text += list("in", []string{"lan", "wan"}, true) + list("out", []string{"lan", "wan"}, true) + list("from", addresses, true) + list("to", addresses, true)
 			switch rapid.IntRange(0, 3).Draw(rt, "proto") {
 			case 1:
 				text += "proto = [\"tcp\", \"udp\"]\n" + list("to_port", ports, false) + list("from_port", ports, false)
 			case 2:
 				text += "proto = \"icmp\"\nicmp_type = [\"echo-request\"]\n"
+			case 3:
+				text += "proto = \"tcp\"\n" + fmt.Sprintf("tcp_flags = %q\n", rapid.SampledFrom([]string{"S/SA", "/FR", "SA/SA"}).Draw(rt, "flags"))
 			}
+			text += drawConditions(rt, list)
 			if rapid.Bool().Draw(rt, "says") {
 				text += fmt.Sprintf("state = { mode = %q, sync = %q }\n", rapid.SampledFrom([]string{"strict", "liberal", "sloppy"}).Draw(rt, "mode"),
 					rapid.SampledFrom([]string{"async", "none"}).Draw(rt, "sync"))
@@ -139,15 +146,70 @@ func TestREL27_EveryField(t *testing.T) {
 			port := func() uint16 { return []uint16{0, 1, 79, 80, 81, 90, 443, 1023, 1024, 65535, 8 << 8}[r.IntN(11)] }
 			p.SrcPort, p.DstPort = port(), port()
 			logical := func() packet.PortID { return []packet.PortID{lan, wan, packet.NoPort}[r.IntN(3)] }
-			in, out := logical(), logical()
-			if err := same(s, &p, in, out, bound); err != nil {
+			in, out, facts := logical(), logical(), drawFacts(r)
+			if err := same(s, &p, in, out, facts, bound); err != nil {
 				rt.Fatalf("%v\n%s", err, text)
 			}
-			if got, want := s.Match(&p, in, out, bound), s3.Match(&p, in, out, nil); got != want {
+			if got, want := s.Match(&p, in, out, facts, bound), s3.Match(&p, in, out, facts, nil); got != want {
 				rt.Fatalf("%v in %d out %d: with tables %+v, with their addresses %+v\n%s%s", &p, in, out, got, want, text, flat)
 			}
 		}
 	})
+}
+
+// tagging makes tags of which every draw of rules can speak.
+const tagging = `
+[[rules]]
+id = "tag-a"
+action = "match"
+in = "lan"
+tag = "a"
+[[rules]]
+id = "tag-b"
+action = "match"
+from = "10.0.0.0/24"
+tag = "b"
+[[rules]]
+id = "tag-c"
+action = "match"
+tagged = "a"
+to = "2001:db8::/32"
+tag = "c"
+`
+
+// drawConditions draws what rules ask of packets besides their tuples, mostly nothing.
+func drawConditions(rt *rapid.T, list func(string, []string, bool) string) (text string) {
+	often := func(name string) bool { return rapid.IntRange(0, 3).Draw(rt, name) == 0 }
+	if often("asks ttl") {
+		text += list("ttl", []string{"1", "64", `"1-63"`, `"64-255"`}, false)
+	}
+	if often("asks dscp") {
+		text += list("dscp", []string{"0", "63", `"ef"`}, false)
+	}
+	if often("asks options") {
+		text += fmt.Sprintf("ip_options = %v\n", rapid.Bool().Draw(rt, "options"))
+	}
+	switch rapid.IntRange(0, 4).Draw(rt, "asks tag") {
+	case 1:
+		text += list("tagged", []string{"a", "b", "c"}, true)
+	case 2:
+		text += list("not_tagged", []string{"a", "b", "c"}, true)
+	}
+	if often("logs") {
+		text += fmt.Sprintf("log = %s\n", rapid.SampledFrom([]string{"true", `"all"`, "false"}).Draw(rt, "log"))
+	}
+	return text
+}
+
+// drawFacts draws a packet's facts, or none.
+func drawFacts(r *rand.Rand) *Facts {
+	if r.IntN(8) == 0 {
+		return nil
+	}
+	return &Facts{
+		TTL: []uint8{1, 63, 64, 255}[r.IntN(4)], DSCP: []uint8{0, 46, 63}[r.IntN(3)], Options: r.IntN(2) == 0,
+		TCPFlags: []packet.TCPFlags{packet.FlagSYN, packet.FlagSYN | packet.FlagACK, packet.FlagACK, packet.FlagSYN | packet.FlagECE}[r.IntN(4)],
+	}
 }
 
 // BenchmarkClassifier is N5. Each operation is one first packet.
@@ -166,7 +228,7 @@ func BenchmarkClassifier(b *testing.B) {
 				}
 				i := 0
 				for b.Loop() {
-					s.Match(&packets[i&(1<<12-1)], lan, wan, nil)
+					s.Match(&packets[i&(1<<12-1)], lan, wan, nil, nil)
 					i++
 				}
 			})

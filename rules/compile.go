@@ -23,9 +23,9 @@ func Compile(p *config.Policy) (*Set, error) {
 	s := &Set{timeouts: []*conntrack.Timeouts{base}}
 	self := selfSpans(p.Self())
 	var faults config.Errors
-	numbers := numbersOf(p.Rules)
+	numbers, tags := numbersOf(p.Rules), s.numberTags(p.Rules)
 	for i := range p.Rules {
-		faults = append(faults, s.add(p, &p.Rules[i], numbers[i], self)...)
+		faults = append(faults, s.add(p, &p.Rules[i], numbers[i], tags, self)...)
 	}
 	if len(faults) > 0 {
 		return nil, faults
@@ -68,11 +68,12 @@ func numbersOf(rules []config.Rule) []uint32 {
 }
 
 // add appends a rule.
-func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, self []span) config.Errors {
-	says, faults := s.saysOf(r, number)
+func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, tags map[string]tagNumber, self []span) config.Errors {
+	says, faults := s.saysOf(r, number, tags)
 	c := rule{
 		in: portsOf(p, r.In), out: portsOf(p, r.Out), protos: protosOf(r.Protos),
 		fromPorts: s.addPorts(spansOf(r.FromPorts)), toPorts: s.addPorts(destinationsOf(r)),
+		conditions: s.addConditions(r, tags),
 	}
 	var a asks
 	c.from, a[source] = s.addAddresses(p, r.From, self)
@@ -92,7 +93,7 @@ func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, self []span) 
 }
 
 // saysOf returns what a rule says, with its timeouts as the number of a set.
-func (s *Set) saysOf(r *config.Rule, number uint32) (says, config.Errors) {
+func (s *Set) saysOf(r *config.Rule, number uint32, tags map[string]tagNumber) (says, config.Errors) {
 	c := says{action: r.Action.V, number: number, state: State{
 		Sync: conntrack.SyncMode(r.Sync.V), Mode: r.Mode.V, PickUp: r.PickUp.V,
 	}}
@@ -105,6 +106,14 @@ func (s *Set) saysOf(r *config.Rule, number uint32) (says, config.Errors) {
 	if r.PickUp.Written() {
 		c.spoken |= partPickUp
 		s.picksUp = s.picksUp || r.PickUp.V
+	}
+	if r.Tag.Written() {
+		c.spoken |= partTag
+		c.state.Tag = uint8(tags[r.Tag.V])
+	}
+	if r.Log.Written() {
+		c.spoken |= partLog
+		c.state.Log = r.Log.V
 	}
 	if len(r.Timers) == 0 {
 		return c, nil

@@ -122,7 +122,7 @@ func (s *Set) boxesOf(rule uint32, family int) []box {
 	if len(from) == 0 || len(to) == 0 {
 		return nil
 	}
-	one := box{dims: space, rule: rule, exact: family == inIPv4 && r.asks == 0}
+	one := box{dims: space, rule: rule, exact: family == inIPv4 && r.asks == 0 && r.conditions == 0}
 	fromPorts, toPorts := s.portsIn(r.fromPorts), s.portsIn(r.toPorts)
 	for _, list := range []*[][4]interval{&from, &to} {
 		if len(from)*len(to) > boxesMax {

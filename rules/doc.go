@@ -1,7 +1,7 @@
 // Package rules compiles the filter of a policy (rules/config) into a Set: an immutable
 // classifier that says of the first packet of a connection what becomes of it.
 //
-//	config.Policy --Compile--> Set --Match(tuple, in, out, tables)--> Verdict
+//	config.Policy --Compile--> Set --Match(tuple, in, out, facts, tables)--> Verdict
 //
 // Rules are asked in their order and the first that matches decides; where none does, the
 // packet is blocked. They see the original source and the final destination, so after
@@ -10,6 +10,10 @@
 //
 // Rules speak of the node itself too, of what is for its addresses and what it sends, where
 // they name it (self.go); where none does, it answers echo and sends what it likes.
+//
+// Facts are what rules can ask of the packet itself: its TCP flags, its time to live, its
+// DSCP and whether it has IP options. A match rule can set a tag that rules behind it ask
+// for. Such conditions lie apart from the rules (condition.go), since most have none.
 //
 // A Set is safe for concurrent use by any number of workers. Match does not allocate. It
 // counts nothing, since a count in the Set would be a cache line that all workers write:
@@ -31,7 +35,8 @@
 // exclusions ("!") have been cut out when compiling. A few rules are asked one after the
 // other. With more of them decision trees (classifier.go) choose which are asked at all;
 // the rules that decide have theirs, and match rules, of which several may speak, have
-// others. The answer is always that of asking one after the other: tests hold the two
+// others. Where rules ask for tags, what all trees give is gone through in the order of the
+// rules (tagged.go). The answer is always that of asking one after the other: tests hold the two
 // against each other, on filters of every shape and on rules drawn from all that can be
 // said. A rule that includes a table may hold any address as far as the trees know.
 //

@@ -72,7 +72,7 @@ func (r *Routes) Match(t *packet.Tuple, in packet.PortID) *gateway.Group {
 	if r == nil || len(r.groups) == 0 {
 		return nil
 	}
-	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: packet.NoPort}
+	q := queryOf(t, in, packet.NoPort, nil)
 	for i := range r.wants.rules {
 		if r.groups[i].Serves(&t.Dst) && r.wants.differs(&r.wants.rules[i], &q) == FieldNone {
 			return r.groups[i]

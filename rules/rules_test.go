@@ -148,7 +148,7 @@ from = "!<foes>"
 		{"esp 10.0.0.7:0 > 203.0.113.9:0", lan, wan, "pass esp async"},
 	} {
 		k := tuple(t, row.packet)
-		v := set.Match(&k, row.in, row.out, nil)
+		v := set.Match(&k, row.in, row.out, nil, nil)
 		rule := set.Rules()[v.Rule]
 		if got := fmt.Sprint(v.Action, " ", rule.ID, " ", v.Sync); got != row.want {
 			t.Errorf("%s: %s, want %s", row.packet, got, row.want)
@@ -158,7 +158,7 @@ from = "!<foes>"
 		}
 	}
 	k := tuple(t, "tcp 10.0.0.66:1234 > 203.0.113.9:80")
-	_, steps := set.Explain(&k, lan, wan, nil)
+	_, steps := set.Explain(&k, lan, wan, nil, nil)
 	got := make([]Field, len(steps))
 	for i, s := range steps {
 		got[i] = s.Differs
@@ -172,7 +172,7 @@ from = "!<foes>"
 func TestZeroBlocks(t *testing.T) {
 	var s Set
 	k := tuple(t, "tcp 10.0.0.7:1234 > 203.0.113.9:80")
-	if v := s.Match(&k, lan, wan, nil); v.Action != Block || (Verdict{}).Action != Block {
+	if v := s.Match(&k, lan, wan, nil, nil); v.Action != Block || (Verdict{}).Action != Block {
 		t.Errorf("got %+v", v)
 	}
 }
@@ -272,7 +272,7 @@ func TestAgainstObvious(t *testing.T) {
 			}
 			in, out := rapid.SampledFrom([]packet.PortID{0, 1, 2, packet.NoPort}).Draw(rt, "in"), rapid.SampledFrom([]packet.PortID{0, 1, packet.NoPort}).Draw(rt, "out")
 			action, id := obvious(p, &k, in, out)
-			if v := set.Match(&k, in, out, nil); v.Action != action || set.Rules()[v.Rule].ID != id {
+			if v := set.Match(&k, in, out, nil, nil); v.Action != action || set.Rules()[v.Rule].ID != id {
 				rt.Fatalf("%+v in %d out %d: %v by %s, want %v by %s\n%s", k, in, out, v.Action, set.Rules()[v.Rule].ID, action, id, text)
 			}
 		}
@@ -323,7 +323,7 @@ func lastOf(t testing.TB, n int) packet.Tuple {
 
 func TestMatchAllocatesNothing(t *testing.T) {
 	s, k := many(t, 10), lastOf(t, 10)
-	if n := testing.AllocsPerRun(100, func() { s.Match(&k, lan, wan, nil) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { s.Match(&k, lan, wan, nil, nil) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -83,7 +83,7 @@ to_port = 9
 		{"udp 10.0.0.1:123 > 10.0.0.7:123", packet.Self, lan, "pass default strict"},
 	} {
 		k := tuple(t, row.packet)
-		v := set.Match(&k, row.in, row.out, nil)
+		v := set.Match(&k, row.in, row.out, nil, nil)
 		mode := v.Mode
 		if set.Default(&v) {
 			mode = 0
@@ -91,7 +91,7 @@ to_port = 9
 		if got := fmt.Sprint(v.Action, " ", set.Rules()[v.Rule].ID, " ", mode); got != row.want {
 			t.Errorf("%s: %s, want %s", row.packet, got, row.want)
 		}
-		if v2, steps := set.Explain(&k, row.in, row.out, nil); v2 != v || len(steps) == 0 || !set.Default(&v) && steps[len(steps)-1].Differs != FieldNone {
+		if v2, steps := set.Explain(&k, row.in, row.out, nil, nil); v2 != v || len(steps) == 0 || !set.Default(&v) && steps[len(steps)-1].Differs != FieldNone {
 			t.Errorf("%s: explained as %+v %v", row.packet, v2, steps)
 		}
 	}

@@ -12,28 +12,32 @@ import (
 
 // Set is a compiled filter. The zero value blocks everything.
 type Set struct {
-	rules     []rule
-	says      []says     // of each rule, apart from what it wants: one in 100,000 is looked at
-	addresses []span     // of all rules, each rule's lists beside each other
-	ports     []portSpan // likewise
-	asks      []asks     // of the rules that ask tables
-	listed    []Rule     // in the order of the policy, the default behind them
-	byNumber  []uint32   // indices into listed, sorted by Rule.Number
-	timeouts  []*conntrack.Timeouts
-	deciders  *classifier // of the rules that decide; nil: there are few, and each is asked
-	speakers  *classifier // of the match rules; nil: there are none, or deciders is nil
-	picksUp   bool        // some rule admits connections in mid-stream
+	rules      []rule
+	says       []says     // of each rule, apart from what it wants: one in 100,000 is looked at
+	addresses  []span     // of all rules, each rule's lists beside each other
+	ports      []portSpan // likewise
+	asks       []asks     // of the rules that ask tables
+	listed     []Rule     // in the order of the policy, the default behind them
+	byNumber   []uint32   // indices into listed, sorted by Rule.Number
+	timeouts   []*conntrack.Timeouts
+	conditions []conditions // of the rules that have some
+	tags       []string     // by number, from 1
+	deciders   *classifier  // of the rules that decide; nil: there are few, and each is asked
+	speakers   *classifier  // of the match rules; nil: there are none, or deciders is nil
+	picksUp    bool         // some rule admits connections in mid-stream
+	asksTags   bool         // some rule matches by what match rules before it have set
 }
 
 // rule is what a rule wants of a packet, in the order in which it is compared: what is
 // cheap and tells most apart stands first.
 type rule struct {
-	in, out   portSet // empty: any
-	protos    [4]uint64
-	toPorts   list // into Set.ports
-	fromPorts list
-	to, from  list   // into Set.addresses
-	asks      uint32 // into Set.asks, and one more; 0: it asks no table
+	in, out    portSet // empty: any
+	protos     [4]uint64
+	toPorts    list // into Set.ports
+	fromPorts  list
+	to, from   list   // into Set.addresses
+	conditions uint32 // into Set.conditions, and one more; 0: it has none
+	asks       uint32 // into Set.asks, and one more; 0: it asks no table
 }
 
 // says is what a rule says of a packet that matches.
@@ -52,6 +56,8 @@ const (
 	partMode
 	partPickUp
 	partTimeouts
+	partTag
+	partLog
 )
 
 // partsMax is how many parts there can be.
@@ -77,6 +83,12 @@ func (s *State) take(r *says, parts part) {
 	if parts&partTimeouts != 0 {
 		s.Timeouts = r.state.Timeouts
 	}
+	if parts&partTag != 0 {
+		s.Tag = r.state.Tag
+	}
+	if parts&partLog != 0 {
+		s.Log = r.state.Log
+	}
 }
 
 // portSet is a set of logical ports, one bit each.
@@ -101,8 +113,15 @@ type portSpan struct{ first, last uint16 }
 type query struct {
 	src, dst number
 	tuple    *packet.Tuple
+	facts    *Facts // nil: not known any more
 	in, out  packet.PortID
 	answers  *answers // nil: no rule asks tables
+	tag      uint8    // what match rules have set so far
+}
+
+// queryOf puts a packet into the form in which rules compare it.
+func queryOf(t *packet.Tuple, in, out packet.PortID, facts *Facts) query {
+	return query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, facts: facts, in: in, out: out}
 }
 
 // Rule is a rule as listings name it.
@@ -144,10 +163,10 @@ func (s *Set) ByNumber(n uint32) (Rule, bool) {
 
 // Match says what becomes of the first packet of a connection, which came in by one
 // logical port and would leave by the other; packet.Self stands for the node itself, see
-// self.go. The tables are those that Tables planned for the same policy; nil ones hold
-// nothing. It does not allocate.
-func (s *Set) Match(t *packet.Tuple, in, out packet.PortID, tables *table.Tables) Verdict {
-	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out}
+// self.go. facts are what the packet itself said, nil where it is gone. The tables are those
+// that Tables planned for the same policy; nil ones hold nothing. It does not allocate.
+func (s *Set) Match(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) Verdict {
+	q := queryOf(t, in, out, facts)
 	if len(s.asks) != 0 {
 		return s.matchAsking(q, tables)
 	}
@@ -161,8 +180,11 @@ func (s *Set) matchAsking(q query, tables *table.Tables) Verdict {
 }
 
 func (s *Set) match(q *query) Verdict {
-	if s.deciders == nil || q.tuple.Src.Is4() != q.tuple.Dst.Is4() {
+	switch {
+	case s.deciders == nil || q.tuple.Src.Is4() != q.tuple.Dst.Is4():
 		return s.matchEach(q)
+	case s.asksTags:
+		return s.inOrder(q)
 	}
 	none := uint32(len(s.rules))
 	decider := s.deciders.first(s, q, none)
@@ -178,10 +200,10 @@ func (s *Set) match(q *query) Verdict {
 
 // MatchEach is Match, but asks one rule after the other: what the classifier is held
 // against, in tests and in the benchmark.
-func (s *Set) MatchEach(t *packet.Tuple, in, out packet.PortID, tables *table.Tables) Verdict {
-	return s.matchEach(&query{
-		src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out, answers: &answers{tables: tables},
-	})
+func (s *Set) MatchEach(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) Verdict {
+	q := queryOf(t, in, out, facts)
+	q.answers = &answers{tables: tables}
+	return s.matchEach(&q)
 }
 
 // linearMax is how many rules are asked one after the other: with so few that is as fast
@@ -200,6 +222,7 @@ func (s *Set) matchEach(q *query) Verdict {
 			return s.verdict(uint32(i), state)
 		}
 		state.inherit(&s.says[i])
+		q.tag = state.Tag
 	}
 	return s.unspoken(q)
 }
@@ -223,12 +246,20 @@ type Step struct {
 
 // Explain returns Match's verdict and every rule that was asked on the way, the one that
 // decided last.
-func (s *Set) Explain(t *packet.Tuple, in, out packet.PortID, tables *table.Tables) (Verdict, []Step) {
-	q := query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, in: in, out: out, answers: &answers{tables: tables}}
+func (s *Set) Explain(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) (Verdict, []Step) {
+	q := queryOf(t, in, out, facts)
+	q.answers = &answers{tables: tables}
 	v := s.match(&q)
+	q.tag = 0
 	var steps []Step
+	var state State
 	for i := range s.rules[:min(int(v.Rule)+1, len(s.rules))] {
-		steps = append(steps, Step{uint32(i), s.rules[i].unnamed(s.differs(&s.rules[i], &q))})
+		differs := s.differs(&s.rules[i], &q)
+		steps = append(steps, Step{uint32(i), s.rules[i].unnamed(differs)})
+		if differs == FieldNone {
+			state.inherit(&s.says[i])
+			q.tag = state.Tag
+		}
 	}
 	return v, steps
 }
@@ -251,7 +282,12 @@ func (s *Set) differs(r *rule, q *query) Field {
 		return FieldTo
 	case !r.from.any() && !holdsAddress(s.addresses[r.from.start:r.from.end], q.src):
 		return FieldFrom
-	case r.asks != 0:
+	case r.conditions != 0:
+		if f := s.conditions[r.conditions-1].differs(q); f != FieldNone || r.asks == 0 {
+			return f
+		}
+	}
+	if r.asks != 0 {
 		return s.asks[r.asks-1].differs(q)
 	}
 	return FieldNone

@@ -102,10 +102,10 @@ to = "<friends>"
 	verdict := func(from, to string) string {
 		t.Helper()
 		k := packet.Tuple{Src: address(from), Dst: address(to), Proto: packet.TCP, SrcPort: 1, DstPort: 80}
-		if err := same(s, &k, lan, wan, tables); err != nil {
+		if err := same(s, &k, lan, wan, nil, tables); err != nil {
 			t.Error(err)
 		}
-		v := s.Match(&k, lan, wan, tables)
+		v := s.Match(&k, lan, wan, nil, tables)
 		s.Count(v.Rule, &k, tables, now)
 		return s.Rules()[v.Rule].ID
 	}
@@ -152,19 +152,19 @@ to = "<friends>"
 	}
 
 	k := packet.Tuple{Src: address("10.0.0.99"), Dst: address("203.0.113.9"), Proto: packet.TCP}
-	_, steps := s.Explain(&k, lan, wan, tables)
+	_, steps := s.Explain(&k, lan, wan, nil, tables)
 	fields := []Field{steps[0].Differs, steps[1].Differs, steps[2].Differs}
 	if !slices.Equal(fields, []Field{FieldFrom, FieldFrom, FieldTo}) {
 		t.Errorf("it differs in %v", fields)
 	}
 	if n := testing.AllocsPerRun(100, func() {
-		v := s.Match(&k, lan, wan, tables)
-		s.MatchEach(&k, lan, wan, tables)
+		v := s.Match(&k, lan, wan, nil, tables)
+		s.MatchEach(&k, lan, wan, nil, tables)
 		s.Count(v.Rule, &k, tables, 1)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	if v := s.Match(&k, lan, wan, nil); !s.Default(&v) {
+	if v := s.Match(&k, lan, wan, nil, nil); !s.Default(&v) {
 		t.Errorf("without tables: %+v", v)
 	}
 }
@@ -196,7 +196,7 @@ from = "!<x>"
 		}
 	}()
 	for range 200_000 {
-		if v := s.Match(&k, lan, wan, tables); s.Default(&v) {
+		if v := s.Match(&k, lan, wan, nil, tables); s.Default(&v) {
 			t.Error("it was neither in the table nor out of it")
 			break
 		}

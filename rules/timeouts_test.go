@@ -124,7 +124,7 @@ state = { mode = "sloppy", timeouts = { udp = "1s", translated = { udp = "3s" } 
 		{"udp 10.0.0.7:9 > 203.0.113.9:4", State{Timeouts: 3, Mode: config.Sloppy}},
 	} {
 		k := tuple(t, row.packet)
-		if got := set.Match(&k, lan, wan, nil); got.Action != Pass || got.State != row.want {
+		if got := set.Match(&k, lan, wan, nil, nil); got.Action != Pass || got.State != row.want {
 			t.Errorf("%s: %+v, want %+v", row.packet, got, row.want)
 		}
 	}

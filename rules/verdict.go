@@ -45,6 +45,8 @@ type State struct {
 	Mode     config.StateMode // how strictly sequence numbers are judged
 	PickUp   bool             // it may begin in the middle
 	Timeouts uint8            // the number of its set of timeouts, see Set.Timeouts
+	Tag      uint8            // what the last match rule with a tag has set, see Set.Tag; 0: none
+	Log      config.Log       // what of the connection is logged
 }
 
 // Field is what of a packet a rule can look at.
@@ -60,11 +62,19 @@ const (
 	FieldFromPort
 	FieldTo
 	FieldFrom
+	FieldTagged
+	FieldNotTagged
+	FieldTCPFlags
+	FieldTTL
+	FieldDSCP
+	FieldIPOptions
+	FieldGone // a condition on a packet that is not there any more, see Facts
 )
 
 // String returns the key of the configuration.
 func (f Field) String() string {
-	names := [...]string{"none", "in", "out", "proto", "to_port", "from_port", "to", "from"}
+	names := [...]string{"none", "in", "out", "proto", "to_port", "from_port", "to", "from",
+		"tagged", "not_tagged", "tcp_flags", "ttl", "dscp", "ip_options", "packet"}
 	if int(f) < len(names) {
 		return names[f]
 	}

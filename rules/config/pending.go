@@ -52,6 +52,9 @@ func (p *Policy) pending() []Notice {
 		if r.Gateway.Written() {
 			note(r.Gateway.Pos, "gateway of rule %s: connections go where [[routes]] and the kernel's routes send them", r.ID.V)
 		}
+		if r.Log.V != LogNone {
+			note(r.Log.Pos, "log of rule %s: nothing is logged", r.ID.V)
+		}
 		if r.Sync.V == SyncDefer {
 			note(r.Sync.Pos, `sync = "defer" of rule %s: async holds`, r.ID.V)
 		}

@@ -30,6 +30,7 @@ func (p *Policy) refer(d *decoder) {
 		p.referRule(d, &p.Rules[i])
 	}
 	p.referLimits(d)
+	p.referTags(d)
 }
 
 // wantPort refuses the name of a port that is not there.

@@ -27,6 +27,9 @@ type Rule struct {
 	Timers    []Timer       // over the policy's timeouts; sorted, see Timer.compare
 	Limit     Value[string] // on each source; the name of one of Policy.Limits
 	OwnLimit  *Limit        // or one of its own; nil: none
+	Tag       Value[string] // of the packet from here on; match rules only
+	Log       Value[Log]
+	Conditions
 }
 
 // DefaultID is the name of what holds where no rule matches: block. No rule has it.
@@ -94,6 +97,10 @@ func (d *decoder) readRule(t *table) Rule {
 	many(t, "from_port", portRange, &r.FromPorts)
 	many(t, "to_port", portRange, &r.ToPorts)
 	r.readICMPTypes(t)
+	readConditions(t, &r.Conditions)
+	one(t, "tag", named("tag", nameMax), &r.Tag)
+	one(t, "log", logged, &r.Log)
+	refuseUnbuilt(t)
 	one(t, "gateway", named("gateway", nameMax), &r.Gateway)
 	many(t, "label", label, &r.Labels)
 	r.readLimit(t)
@@ -131,6 +138,7 @@ func (r *Rule) check(d *decoder) {
 		d.refuse(r.ID.Pos, `"default" names what holds where no rule matches`, "give the rule another id")
 	}
 	wantPorts(d, "rule "+r.ID.V, r.Protos, slices.Concat(r.FromPorts, r.ToPorts), "write two rules, one without ports")
+	r.checkConditions(d)
 }
 
 // wantPorts refuses ports where a protocol that has them is not named, or one that has none.

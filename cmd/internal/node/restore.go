@@ -183,7 +183,7 @@ func again(set *rules.Set, tables *table.Tables, s *conntrack.State) bool {
 	if srcPort, _ := s.Original.ReplyPorts(); s.Reply.SrcPort != srcPort {
 		tuple.DstPort = s.Reply.SrcPort // its destination's port is translated
 	}
-	v := set.Match(&tuple, s.Ingress, s.Egress, tables)
+	v := set.Match(&tuple, s.Ingress, s.Egress, nil, tables)
 	if v.Action != rules.Pass {
 		return false
 	}
