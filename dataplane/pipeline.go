@@ -56,6 +56,7 @@ func (w *Worker) forward(b *burst) {
 // decode is stage 1: every frame once, and only those that are for this port's MAC.
 func (w *Worker) decode(b *burst) {
 	mac := b.in.MAC
+	w.umem.Touch(b.desc[:b.n])
 	for i := range b.n {
 		frame := w.umem.Bytes(b.desc[i])
 		b.frame[i] = frame
