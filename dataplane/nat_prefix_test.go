@@ -92,3 +92,28 @@ func TestJ6_ErrorsAboutTranslatedPrefixes(t *testing.T) {
 		r.expect(name, r.feed(wan, e), lan, want)
 	}
 }
+
+// TestJ6_RoutersInsideHaveTheirOwnImage: an error from the router before a host comes from
+// the router's address as the outside sees it; where that has no image, from the host's.
+func TestJ6_RoutersInsideHaveTheirOwnImage(t *testing.T) {
+	for router, want := range map[string]string{
+		"fd01:203:405:1::77": "2001:db8:1:d550::77", "fd01:203:405:ffff::77": "2001:db8:1:d550::1234",
+	} {
+		r := newPrefixRig(t)
+		r.discardOne(r.feed(lan, prefixUDP("fd01:203:405:1::1234")))
+		answer := prefixUDP("2001:db8:7::7")
+		copy(answer, macWan[:])
+		copy(answer[6:], macServer[:])
+		to := ip("2001:db8:1:d550::1234")
+		copy(answer[38:], to[:])
+		answer[55], answer[57], answer[60], answer[61] = 53, 99, 0, 1 // what an error quotes is not verified
+		left := r.feed(wan, answer)
+		if len(left) != 1 {
+			t.Fatalf("%d left: %v", len(left), r.dropped(wan))
+		}
+		e := errorAbout(t, left[0].frame, ip(router), errorKinds["time exceeded"], macLan, macClient)
+		if p := r.one(r.feed(lan, e), wan, macServer, macWan); p.Tuple.Src != ip(want) || p.Tuple.Dst != ip("2001:db8:7::7") {
+			t.Errorf("an error from %s left as %v, want from %s", router, p.Tuple, want)
+		}
+	}
+}

@@ -253,7 +253,7 @@ func (w *Worker) sendOwnError(b *burst, i int) fate {
 	if why := w.mayLeave(b, i, &hop); why != drop.Pass {
 		return dropped(why)
 	}
-	e.quote.Restore(b.frame[i], p, sent)
+	e.quote.Restore(b.frame[i], p, sent, &from)
 	return w.depart(b, i, &hop)
 }
 

@@ -46,11 +46,11 @@ func (w *Worker) judgeError(b *burst, i int) fate {
 		// From where the packet came from: nobody there has seen it leave (H5).
 		return dropped(drop.ICMPErrorMismatched)
 	}
-	from := e.quote.Source(p, sent)
+	from := w.complainer(p, e, b.in.ID, way.Exit)
 	hop := w.hopBy(&way, &from, &sent.Src)
 	switch hop.Kind {
 	case fib.Local: // about a packet of the node's own
-		e.quote.Restore(b.frame[i], p, sent)
+		e.quote.Restore(b.frame[i], p, sent, &from)
 		return w.toKernel(b.in, b.frame[i])
 	case fib.Unresolved:
 		w.config.Resolver.Resolve(hop.Port, hop.Via)
@@ -67,8 +67,22 @@ func (w *Worker) judgeError(b *burst, i int) fate {
 		return dropped(drop.TooBig)
 	}
 	frame := b.frame[i]
-	e.quote.Restore(frame, p, sent)
+	e.quote.Restore(frame, p, sent, &from)
 	packet.DecrementTTL(frame, p)
 	packet.SetMACs(frame, hop.MAC, out.MAC)
 	return w.send(b, i, out)
+}
+
+// complainer returns the address that an error comes from for whoever sent the packet that
+// it quotes, between two ports. A router whose prefix is translated without state has an address of
+// its own there (RFC 6296); any other speaks as the far end does.
+func (w *Worker) complainer(p *packet.Parsed, e *quotation, in, out packet.PortID) packet.Addr {
+	from := e.quote.Source(p, &e.related.Sent)
+	if from == p.Tuple.Src || p.Tuple.Src == e.quote.Tuple.Dst {
+		return from
+	}
+	if image, ok := w.snapshot.NAT.Image(&p.Tuple, in, out); ok {
+		return image
+	}
+	return from
 }

@@ -74,6 +74,20 @@ func (p *Policy) bind(t *Turn, egress packet.PortID, attempt int, reply *packet.
 	return Binding{}, Exhausted
 }
 
+// Image returns the address that NPTv6 gives the source of a packet on its way between two
+// ports; ok is false where it has none, or something else translates it. That is for
+// packets without a connection: for those of one it is in its tuples.
+func (p *Policy) Image(t *packet.Tuple, ingress, egress packet.PortID) (image packet.Addr, ok bool) {
+	if p == nil {
+		return packet.Addr{}, false
+	}
+	r := p.match(&Turn{Original: *t, Tuple: *t, ingress: ingress, home: packet.NoPort}, egress)
+	if r == nil || r.kind != NPTv6 {
+		return packet.Addr{}, false
+	}
+	return r.pair.out(t.Src)
+}
+
 // match returns the first rule that applies to the source, or nil. A hairpin that no rule
 // of its way applies to has the translation of the port that it looks as if it had left by.
 //

@@ -18,6 +18,7 @@ import (
 // IPv4 is masqueraded, IPv6 is not. The routers' ends towards client and server can have
 // a smaller MTU, which nobody else sees: to find it is what path MTU discovery is for.
 type path struct {
+	lab                          *lab.Lab
 	client, inner, outer, server *lab.Namespace
 	node                         *daemon
 }
@@ -80,9 +81,22 @@ func newPath(t *testing.T, m mtus) *path {
 // newPathWith is newPath with another policy.
 func newPathWith(t *testing.T, m mtus, policy string) *path {
 	t.Helper()
+	return newPathOf(t, plan{m, policy, "2001:db8:1"})
+}
+
+// plan says what a path is like.
+type plan struct {
+	mtus
+	policy string
+	inside string // the first 48 bits of all IPv6 addresses inside, without "::"
+}
+
+// newPathOf builds it and runs the node.
+func newPathOf(t *testing.T, m plan) *path {
+	t.Helper()
 	requireAFXDP(t)
 	l := lab.ForTest(t)
-	p := &path{}
+	p := &path{lab: l}
 	place := &place{files: newFiles(t)}
 	check := func(errs ...error) {
 		t.Helper()
@@ -101,9 +115,9 @@ func newPathWith(t *testing.T, m mtus, policy string) *path {
 		return []netip.Prefix{netip.MustParsePrefix(four), netip.MustParsePrefix(six)}
 	}
 	for _, link := range [][2]lab.End{
-		{{Namespace: p.client, Name: "up", Addresses: both("10.1.0.10/24", "2001:db8:1:1::10/64")},
-			{Namespace: p.inner, Name: "down", MTU: m.inner, Addresses: both("10.1.0.1/24", "2001:db8:1:1::1/64")}},
-		{{Namespace: p.inner, Name: "up", Addresses: both("10.0.0.10/24", "2001:db8:1::10/64")}, {Namespace: place.Namespace, Name: "lan"}},
+		{{Namespace: p.client, Name: "up", Addresses: both("10.1.0.10/24", m.inside+":1::10/64")},
+			{Namespace: p.inner, Name: "down", MTU: m.inner, Addresses: both("10.1.0.1/24", m.inside+":1::1/64")}},
+		{{Namespace: p.inner, Name: "up", Addresses: both("10.0.0.10/24", m.inside+"::10/64")}, {Namespace: place.Namespace, Name: "lan"}},
 		{{Namespace: p.outer, Name: "up", Addresses: both("203.0.113.10/24", "2001:db8:2::10/64")},
 			{Namespace: place.Namespace, Name: "wan", MTU: m.wan}},
 		{{Namespace: p.server, Name: "up", Addresses: both("198.51.100.10/24", "2001:db8:3::10/64")},
@@ -115,7 +129,7 @@ func newPathWith(t *testing.T, m mtus, policy string) *path {
 		}
 	}
 	for ns, gateways := range map[*lab.Namespace][2]string{
-		p.client: {"10.1.0.1", "2001:db8:1:1::1"}, p.inner: {"10.0.0.1", "2001:db8:1::1"},
+		p.client: {"10.1.0.1", m.inside + ":1::1"}, p.inner: {"10.0.0.1", m.inside + "::1"},
 		p.outer: {"203.0.113.2", "2001:db8:2::2"}, p.server: {"198.51.100.1", "2001:db8:3::1"},
 	} {
 		for _, g := range gateways {
@@ -126,10 +140,10 @@ func newPathWith(t *testing.T, m mtus, policy string) *path {
 	}
 	check(place.Down("lan"), place.Down("wan"))
 	place.files.alone()
-	place.files.write("policy.toml", policy, 0o644)
+	place.files.write("policy.toml", m.policy, 0o644)
 	p.node = start(t, place)
 	check(place.Route(netip.MustParsePrefix("10.1.0.0/24"), netip.MustParseAddr("10.0.0.10"), "hf-lan"),
-		place.Route(netip.MustParsePrefix("2001:db8:1:1::/64"), netip.MustParseAddr("2001:db8:1::10"), "hf-lan"))
+		place.Route(netip.MustParsePrefix(m.inside+":1::/64"), netip.MustParseAddr(m.inside+"::10"), "hf-lan"))
 	eventually(t, "the node is active", func() bool { return p.node.group().Role == "active" })
 	return p
 }

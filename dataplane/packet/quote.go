@@ -195,11 +195,12 @@ func (q *Quote) Source(p *Parsed, sent *Tuple) Addr {
 }
 
 // Restore rewrites the error in frame, whose quote is q, for whoever sent the quoted packet
-// with tuple sent: the quote gets that tuple back, and the error goes to its source.
+// with tuple sent: the quote gets that tuple back, and the error goes to its source, as
+// one that comes from another address (see Source).
 //
 // Checksums in the quote are adjusted as far as they are quoted, and one that was wrong
 // stays wrong; the error's own is computed anew over its whole length (H2).
-func (q *Quote) Restore(frame []byte, p *Parsed, sent *Tuple) {
+func (q *Quote) Restore(frame []byte, p *Parsed, sent *Tuple, source *Addr) {
 	inner := RewriteTo(q.Tuple, *sent)
 	if inner.Changes == 0 {
 		return
@@ -207,7 +208,7 @@ func (q *Quote) Restore(frame []byte, p *Parsed, sent *Tuple) {
 	inner.applyQuoted(frame, q)
 
 	from, to := p.Tuple, p.Tuple
-	to.Src, to.Dst = q.Source(p, sent), sent.Src
+	to.Src, to.Dst = *source, sent.Src
 	if p.Version == 4 {
 		h := frame[p.L3:][:ipv4Len]
 		copy(h[ipv4SrcAt:ipv4DstAt], to.Src[12:])

@@ -128,7 +128,8 @@ func TestH1_RestoredIsAsIfNeverTranslated(t *testing.T) {
 		}
 		before := bytes.Clone(got)
 		outer := mustDecode(t, got)
-		q.Restore(got, outer, &sent)
+		source := q.Source(outer, &sent)
+		q.Restore(got, outer, &sent, &source)
 		if !sameButZeros(got, want.frame(t), &q) {
 			rt.Fatalf("restored, want\n% x\n% x", got, want.frame(t))
 		}
@@ -139,7 +140,9 @@ func TestH1_RestoredIsAsIfNeverTranslated(t *testing.T) {
 			if why := DecodeQuote(got, mustDecode(t, got), &back); why != drop.Pass {
 				rt.Fatal(why)
 			}
-			back.Restore(got, mustDecode(t, got), &left)
+			outward := mustDecode(t, got)
+			source := back.Source(outward, &left)
+			back.Restore(got, outward, &left, &source)
 			if !sameButZeros(got, before, &back) {
 				rt.Fatalf("there and back\n% x\n% x", before, got)
 			}
@@ -184,7 +187,8 @@ func TestH6_WrongQuoteStaysWrong(t *testing.T) {
 		if why := DecodeQuote(got, outer, &q); why != drop.Pass {
 			t.Fatal(why)
 		}
-		q.Restore(got, outer, &sent)
+		source := q.Source(outer, &sent)
+		q.Restore(got, outer, &sent, &source)
 		quote := got[outer.Payload:outer.End]
 		// Off by as much in ones' complement, not bit by bit.
 		was := slowSum(want[p.L3:p.End])
@@ -346,7 +350,8 @@ func FuzzQuote(f *testing.F) {
 		if sent.Src == p.Tuple.Src {
 			return
 		}
-		q.Restore(frame, &p, &sent)
+		source := q.Source(&p, &sent)
+		q.Restore(frame, &p, &sent, &source)
 		if !VerifyChecksum(frame, &p) {
 			t.Fatalf("checksum\n% x", frame)
 		}
