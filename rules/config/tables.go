@@ -85,6 +85,16 @@ func (d *decoder) tableFile(file Value[string]) []Value[Address] {
 	return all
 }
 
+// ParseTableEntry reads one entry of a table: "10.0.0.66", "10.0.0.0/24",
+// "10.0.0.1-10.0.0.9", or one of them behind a "!".
+func ParseTableEntry(text string) (Address, error) {
+	a, bad := tableEntry(&node{kind: unstable.String, text: text})
+	if bad != nil {
+		return Address{}, fmt.Errorf("%s: %s", bad.what, strings.ReplaceAll(bad.mend, `"`, ""))
+	}
+	return a, nil
+}
+
 // ParseTable reads the entries of a table from text that is not a policy: one to a line, and
 // what follows a "#" is a comment. name stands for the text in positions. The error is an
 // Errors.

@@ -133,6 +133,21 @@ func (t *Table) Find(a netip.Addr) (Entry, bool) {
 	return e.show(), true
 }
 
+// Get returns the entry with a prefix, the written one where both halves have it.
+func (t *Table) Get(p netip.Prefix) (Entry, bool) {
+	if t.written != nil {
+		if e, ok := t.written.Get(p); ok {
+			return e.show(), true
+		}
+	}
+	if t.added != nil {
+		if e, ok := t.added.tree.Load().Get(p); ok {
+			return e.show(), true
+		}
+	}
+	return Entry{}, false
+}
+
 // Sizes returns how many entries are written and how many were added.
 func (t *Table) Sizes() (written, added int) {
 	if t.written != nil {

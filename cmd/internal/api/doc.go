@@ -5,8 +5,12 @@
 //	GET  /v1/status                    Status
 //	GET  /v1/conns?selector=WORDS      Conns
 //	GET  /v1/drops                     Drops
+//	GET  /v1/tables                    Tables
+//	GET  /v1/tables/NAME               TableEntries
+//	GET  /v1/tables/NAME/test?address=A  TableTest
 //	GET  /v1/watch?selector=WORDS      WatchEvent, one per line (NDJSON), until the client goes
 //	POST /v1/kill     KillRequest      KillResult
+//	POST /v1/tables/add, delete, flush, replace   TableRequest   TableChange
 //	POST /v1/promote  PromoteRequest   Done
 //	POST /v1/demote   DemoteRequest    Done
 //

@@ -20,6 +20,7 @@ import (
 // Daemon is what the server asks. Errors that wrap ErrUsage are answered with 400,
 // all others with 409.
 type Daemon interface {
+	TableKeeper
 	Status(history bool) (Status, error)
 	Conns(selector []string, countOnly bool) (Conns, error)
 	Drops() (Drops, error)
@@ -135,6 +136,7 @@ func Handler(d Daemon) http.Handler {
 	mux.HandleFunc("GET /v1/gateways", func(w http.ResponseWriter, r *http.Request) {
 		answer(w)(d.Gateways())
 	})
+	handleTables(mux, d)
 	mux.HandleFunc("GET /v1/watch", watch(d))
 	mux.HandleFunc("POST /v1/kill", post(d.Kill))
 	mux.HandleFunc("POST /v1/promote", post(d.Promote))
@@ -146,10 +148,13 @@ func Handler(d Daemon) http.Handler {
 }
 
 // post decodes a request strictly and answers with what do makes of it.
-func post[Q, A any](do func(Q) (A, error)) http.HandlerFunc {
+func post[Q, A any](do func(Q) (A, error)) http.HandlerFunc { return postUpTo(bodyMax, do) }
+
+// postUpTo is post for bodies of so many bytes.
+func postUpTo[Q, A any](most int64, do func(Q) (A, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q Q
-		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyMax))
+		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
 		dec.DisallowUnknownFields()
 		err := dec.Decode(&q)
 		if err == nil {
@@ -174,7 +179,7 @@ func answer(w http.ResponseWriter) func(any, error) {
 			switch {
 			case errors.Is(err, ErrUsage):
 				code = http.StatusBadRequest
-			case errors.Is(err, errNotFound):
+			case errors.Is(err, errNotFound), errors.Is(err, ErrNoTable):
 				code = http.StatusNotFound
 			}
 			w.WriteHeader(code)
