@@ -33,6 +33,12 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"conns", "--format", "xml"}, []string{"--format xml", "conntrack"}},
 		{[]string{"promote", "a", "b"}, []string{"holdfast promote --help"}},
 		{[]string{"demote", "--force"}, []string{"--force"}},
+		{[]string{"tables", "brutes"}, []string{`"brutes"`, "holdfast tables --help"}},
+		{[]string{"tables", "add", "brutes"}, []string{"holdfast tables add --help"}},
+		{[]string{"tables", "test", "brutes"}, []string{"holdfast tables test --help"}},
+		{[]string{"tables", "flush"}, []string{"holdfast tables flush --help"}},
+		{[]string{"tables", "flush", "a", "b"}, []string{"holdfast tables flush --help"}},
+		{[]string{"tables", "add", "brutes", "10.0.0.1", "--timeout", "-1h"}, []string{"--timeout -1h"}},
 		{[]string{"key", "old"}, []string{`"old"`}},
 		{[]string{"key", "new", "x"}, []string{`"x"`}},
 		{[]string{"demo", "--trials", "0"}, []string{"--trials 0", "at least one"}},
@@ -51,7 +57,8 @@ func TestWrongUsage(t *testing.T) {
 func TestDaemonNotReachable(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range [][]string{
-		{"status"}, {"status", "--json"}, {"conns"}, {"conns", "count"}, {"kill", "all"}, {"watch"}, {"watch", "--json", "proto=tcp"}, {"drops"}, {"drops", "--follow"}, {"promote"}, {"demote"},
+		{"status"}, {"status", "--json"}, {"conns"}, {"conns", "count"}, {"kill", "all"}, {"watch"}, {"watch", "--json", "proto=tcp"}, {"drops"}, {"drops", "--follow"}, {"tables"}, {"tables", "show", "a"},
+		{"tables", "test", "a", "::1"}, {"tables", "add", "a", "::1"}, {"tables", "delete", "a", "::1"}, {"tables", "flush", "a"}, {"tables", "replace", "a", os.DevNull}, {"promote"}, {"demote"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			socket := filepath.Join(dir, "none.sock")

@@ -137,5 +137,5 @@ func refusal(resp *http.Response, body []byte, what string) error {
 	if resp.StatusCode == http.StatusBadRequest {
 		return fmt.Errorf("%w: %s", ErrUsage, strings.TrimPrefix(e.Error, ErrUsage.Error()+": "))
 	}
-	return fmt.Errorf("%s %w: %s", what, ErrRefused, e.Error)
+	return fmt.Errorf("%s %w: %s", strings.ReplaceAll(what, "/", " "), ErrRefused, e.Error)
 }

@@ -232,6 +232,9 @@ func (c *tableChange) full() error {
 
 // tellChange writes down that somebody has changed a table.
 func (d *daemon) tellChange(c *api.TableChange) {
+	if c.Added+c.Refreshed+c.Deleted == 0 {
+		return
+	}
 	d.log.Info("table changed", slog.String("table", c.Table), slog.Int("added", c.Added), slog.Int("refreshed", c.Refreshed), slog.Int("deleted", c.Deleted))
 }
 
