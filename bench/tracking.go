@@ -80,7 +80,7 @@ func trackingPoint(ctx context.Context, r rung) (p Point, err error) {
 	}
 	defer l.Close()
 	p = Point{At: r.at, Must: r.packetMust, Aim: r.packet, Peers: map[string]float64{}}
-	w := l.Worker(0)
+	w := l.Worker()
 	if _, _, err := w.Packets(trackingEach); err != nil {
 		return p, err
 	}
@@ -165,7 +165,8 @@ func memory(ctx context.Context, _ bool, progress io.Writer) (Row, error) {
 func twoWorkers(ctx context.Context, quick bool, progress io.Writer) (Row, error) {
 	row := Row{
 		ID: "N16", Name: "two workers against one, established packets through one table", Unit: "x",
-		Notes: "Interleaved. Both cores measure, so whatever else the machine does lowers the ratio.",
+		Notes: "Interleaved. Packets are spread over two queues as RSS does, by their own addresses and ports, so half of the connections are shared. " +
+			"Both cores measure, so whatever else the machine does lowers the ratio.",
 	}
 	for _, r := range rungs(quick) {
 		l, err := tracker.Fill(r.conns, 0)

@@ -30,7 +30,8 @@ type Load struct {
 	Table  *conntrack.Table
 	Conns  int
 	frames []frame
-	of     []int // whose each frame is
+	of     []int      // whose each frame is
+	queues [2][]frame // the same frames, as a NIC with two queues spreads them
 	now    int64
 }
 
@@ -52,7 +53,25 @@ func Fill(conns, room int) (*Load, error) {
 		conn := r.IntN(conns)
 		l.of, l.frames = append(l.of, conn), append(l.frames, frameOf(conn, conntrack.Direction(i%2)))
 	}
+	for i := range l.frames {
+		queue := queueOf(&l.frames[i])
+		l.queues[queue] = append(l.queues[queue], l.frames[i])
+	}
+	for q := range l.queues {
+		l.queues[q] = l.queues[q][:len(l.queues[q])/burst*burst]
+	}
 	return l, nil
+}
+
+// queueOf spreads frames as RSS does, by a hash of the addresses and ports that the packet
+// itself has: all packets of one direction go to one queue, but where a connection is
+// translated, those of the other direction to the same one only half of the time.
+func queueOf(f *frame) int {
+	h := uint32(2166136261) // FNV-1a
+	for _, b := range f[26:38] {
+		h = (h ^ uint32(b)) * 16777619
+	}
+	return int(h >> 16 & 1)
 }
 
 // Close frees the table.
@@ -138,6 +157,7 @@ func frameOf(i int, dir conntrack.Direction) (f frame) {
 // Worker is what one core needs to take packets of a Load through the tracker.
 type Worker struct {
 	load   *Load
+	frames []frame
 	at     int
 	bytes  [burst]frame
 	parsed [burst]packet.Parsed
@@ -145,18 +165,16 @@ type Worker struct {
 	result conntrack.Result
 }
 
-// Worker returns the worker of a core. Different cores take different frames.
-func (l *Load) Worker(core int) *Worker {
-	return &Worker{load: l, at: core * sampled / 2 &^ (burst - 1)}
-}
+// Worker returns the one worker of a Load.
+func (l *Load) Worker() *Worker { return &Worker{load: l, frames: l.frames} }
 
 // Packets takes at least n packets of established connections through decode, lookup,
 // tracking with the window test, translation, stamp and counters, and returns how many it
 // were and how long they took, without what it took to lay the frames ready.
 func (w *Worker) Packets(n int) (done int, took time.Duration, err error) {
 	for done < n {
-		copy(w.bytes[:], w.load.frames[w.at:])
-		w.at = (w.at + burst) % sampled
+		copy(w.bytes[:], w.frames[w.at:])
+		w.at = (w.at + burst) % len(w.frames)
 		begin := time.Now()
 		for i := range w.bytes {
 			if why := packet.Decode(w.bytes[i][:frameLen], &w.parsed[i]); why != drop.Pass {
@@ -176,8 +194,8 @@ func (w *Worker) Packets(n int) (done int, took time.Duration, err error) {
 	return done, took, nil
 }
 
-// Both measures n packets on each of so many cores at once and returns the packets of all
-// and the time it took.
+// Both measures n packets on each of so many cores at once, one or two, and returns the
+// packets of all and the time it took. Two take the frames of one queue each.
 func (l *Load) Both(cores, n int) (done int, took time.Duration, err error) {
 	type outcome struct {
 		done int
@@ -188,7 +206,10 @@ func (l *Load) Both(cores, n int) (done int, took time.Duration, err error) {
 		go func() {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			w := l.Worker(core)
+			w := l.Worker()
+			if cores == 2 {
+				w.frames = l.queues[core]
+			}
 			_, _, err := w.Packets(sampled / 2) // warm
 			ready <- struct{}{}
 			<-start

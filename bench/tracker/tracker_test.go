@@ -17,7 +17,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if n, _, err := l.Worker(0).Packets(1000); n < 1000 || err != nil {
+	if n, _, err := l.Worker().Packets(1000); n < 1000 || err != nil {
 		t.Errorf("%d packets, %v", n, err)
 	}
 	b := l.Births()
@@ -33,7 +33,7 @@ func TestLoad(t *testing.T) {
 }
 
 // BenchmarkPacket is N2, BenchmarkBirth N3: their ns/op is what the rows report.
-func BenchmarkPacket(b *testing.B) { run(b, 0, func(l *Load) measure { return l.Worker(0).Packets }) }
+func BenchmarkPacket(b *testing.B) { run(b, 0, func(l *Load) measure { return l.Worker().Packets }) }
 func BenchmarkBirth(b *testing.B) {
 	run(b, 2*births, func(l *Load) measure { return l.Births().Begin })
 }
