@@ -48,7 +48,7 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	}
 	facts := rules.FactsOf(b.frame[i], p)
 	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, hop.Port, &facts, w.snapshot.Tables)
-	if turn.Outcome == nat.Opened && verdict.Action == rules.Block && int(verdict.Rule) == w.snapshot.Rules.Len() {
+	if turn.Outcome == nat.Opened && verdict.Action != rules.Pass && w.snapshot.Rules.Default(&verdict) {
 		verdict.Action = rules.Pass // no rule speaks of it, and its mapping lets it in (I6)
 	}
 	if mayOpen != drop.Pass && !(verdict.Action == rules.Pass && verdict.PickUp) {
@@ -58,7 +58,7 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	switch verdict.Action {
 	case rules.Pass:
 	case rules.Reject:
-		return w.reject(b, i), false
+		return w.reject(b, i, verdict.Answer), false
 	default:
 		return dropped(drop.RuleBlock), false
 	}

@@ -5,6 +5,7 @@ import (
 	"holdfast/dataplane/fib"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
+	"holdfast/rules/config"
 )
 
 // Budget of our own errors and resets, per port and worker: answersPerPeriod in every
@@ -120,14 +121,27 @@ func (w *Worker) refuseTooBig(b *burst, i int, mtu int) fate {
 	return dropped(drop.TooBig)
 }
 
-// reject is a reject rule's verdict: a reset to TCP, an error to others, within the budget.
-func (w *Worker) reject(b *burst, i int) fate {
-	if b.parsed[i].Tuple.Proto == packet.TCP {
+// reject is a reject rule's verdict, within the budget: a reset to TCP where the rule does
+// not want an error for it too, an error to others.
+func (w *Worker) reject(b *burst, i int, how config.Answer) fate {
+	why, resets := errorOf(how)
+	if resets && b.parsed[i].Tuple.Proto == packet.TCP {
 		w.answer(b, i, packet.AppendReset)
 	} else if from, ok := w.addressFor(b.in, &b.parsed[i]); ok {
 		w.answer(b, i, func(dst, frame []byte, p *packet.Parsed) int {
-			return packet.AppendUnreachable(dst, frame, p, from, packet.UnreachableProhibited)
+			return packet.AppendUnreachable(dst, frame, p, from, why)
 		})
 	}
 	return dropped(drop.RuleReject)
+}
+
+// errorOf returns the error that an answer is, and whether TCP gets a reset in its place.
+func errorOf(how config.Answer) (why packet.Unreachable, resets bool) {
+	switch how {
+	case config.AnswerUnreachable:
+		return packet.UnreachableProhibited, false
+	case config.AnswerPort:
+		return packet.UnreachablePort, false
+	}
+	return packet.UnreachableProhibited, true
 }

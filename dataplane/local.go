@@ -47,7 +47,7 @@ func (w *Worker) toSelf(b *burst, i int, hop *fib.Hop) (f fate, admitted bool) {
 	w.countRule(verdict.Rule, &turn.Tuple)
 	switch {
 	case verdict.Action == rules.Reject:
-		return w.reject(b, i), false
+		return w.reject(b, i, verdict.Answer), false
 	case verdict.Action == rules.Block && w.snapshot.Rules.Default(&verdict):
 		return dropped(drop.ToSelf), false
 	case verdict.Action == rules.Block:

@@ -7,6 +7,7 @@ import (
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
 	"holdfast/rules"
+	"holdfast/rules/config"
 )
 
 // What the kernel sends comes out of a TAP and takes the path too, in a burst of its own:
@@ -174,7 +175,7 @@ func (w *Worker) admitOwn(b *burst, i int) (f fate, admitted bool) {
 	switch verdict.Action {
 	case rules.Pass:
 	case rules.Reject:
-		w.refuseOwn(b, i)
+		w.refuseOwn(b, i, verdict.Answer)
 		return dropped(drop.RuleReject), false
 	default:
 		return dropped(drop.RuleBlock), false
@@ -189,7 +190,7 @@ func (w *Worker) admitOwn(b *burst, i int) (f fate, admitted bool) {
 
 // refuseOwn tells the kernel that a rule rejects what it began, so that the program that
 // asked for it need not wait. The answer comes as if from where the packet was to go.
-func (w *Worker) refuseOwn(b *burst, i int) {
+func (w *Worker) refuseOwn(b *burst, i int, how config.Answer) {
 	var d [1]xsk.Desc
 	if !w.mayAnswer(b.in) || w.umem.Alloc(d[:]) == 0 {
 		return
@@ -197,10 +198,10 @@ func (w *Worker) refuseOwn(b *burst, i int) {
 	buf, frame, p := w.umem.Bytes(d[0]), b.frame[i], &b.parsed[i]
 	buf = buf[:cap(buf)]
 	n := 0
-	if p.Tuple.Proto == packet.TCP {
+	if why, resets := errorOf(how); resets && p.Tuple.Proto == packet.TCP {
 		n = packet.AppendReset(buf, frame, p)
 	} else {
-		n = packet.AppendUnreachable(buf, frame, p, p.Tuple.Dst, packet.UnreachableProhibited)
+		n = packet.AppendUnreachable(buf, frame, p, p.Tuple.Dst, why)
 	}
 	if n > 0 {
 		w.toKernel(b.in, buf[:n]) // where the kernel has no room it asks again

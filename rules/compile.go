@@ -20,18 +20,18 @@ func Compile(p *config.Policy) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{timeouts: []*conntrack.Timeouts{base}}
-	self := selfSpans(p.Self())
+	s := &Set{timeouts: []*conntrack.Timeouts{base}, otherwise: actions[p.Defaults.Action.V], answer: p.Defaults.Reject.V}
 	var faults config.Errors
-	numbers, tags := numbersOf(p.Rules), s.numberTags(p.Rules)
+	c := &compiler{Set: s, policy: p, self: selfSpans(p.Self()), tags: s.numberTags(p.Rules), places: map[placeKey]uint32{}}
+	numbers := numbersOf(p.Rules)
 	for i := range p.Rules {
-		faults = append(faults, s.add(p, &p.Rules[i], numbers[i], tags, self)...)
+		faults = append(faults, c.add(&p.Rules[i], numbers[i])...)
 	}
 	if len(faults) > 0 {
 		return nil, faults
 	}
 	s.plant()
-	s.listed = append(s.listed, Rule{ID: config.DefaultID, Action: config.Block})
+	s.listed = append(s.listed, Rule{ID: config.DefaultID, Action: p.Defaults.Action.V})
 	for i := range s.listed {
 		s.byNumber = append(s.byNumber, uint32(i))
 	}
@@ -68,60 +68,53 @@ func numbersOf(rules []config.Rule) []uint32 {
 }
 
 // add appends a rule.
-func (s *Set) add(p *config.Policy, r *config.Rule, number uint32, tags map[string]tagNumber, self []span) config.Errors {
-	says, faults := s.saysOf(r, number, tags)
-	c := rule{
-		in: portsOf(p, r.In), out: portsOf(p, r.Out), protos: protosOf(r.Protos),
-		fromPorts: s.addPorts(spansOf(r.FromPorts)), toPorts: s.addPorts(destinationsOf(r)),
-		conditions: s.addConditions(r, tags),
-	}
-	var a asks
-	c.from, a[source] = s.addAddresses(p, r.From, self)
-	c.to, a[destination] = s.addAddresses(p, r.To, self)
-	if !a[source].empty() || !a[destination].empty() {
-		s.asks = append(s.asks, a)
-		c.asks = uint32(len(s.asks))
-	}
-	c.name(r)
-	s.rules, s.says = append(s.rules, c), append(s.says, says)
+func (c *compiler) add(r *config.Rule, number uint32) config.Errors {
+	says, faults := c.saysOf(r, number)
+	wants := c.wants(r, c.placeOf(r))
+	wants.name(r)
+	c.rules, c.says = append(c.rules, wants), append(c.says, says)
 	listed := Rule{ID: r.ID.V, Number: number, Action: r.Action.V, Pos: r.Pos}
 	for _, l := range r.Labels {
 		listed.Labels = append(listed.Labels, l.V)
 	}
-	s.listed = append(s.listed, listed)
+	c.listed = append(c.listed, listed)
 	return faults
 }
 
 // saysOf returns what a rule says, with its timeouts as the number of a set.
-func (s *Set) saysOf(r *config.Rule, number uint32, tags map[string]tagNumber) (says, config.Errors) {
-	c := says{action: r.Action.V, number: number, state: State{
+func (c *compiler) saysOf(r *config.Rule, number uint32) (says, config.Errors) {
+	v := says{action: r.Action.V, number: number, state: State{
 		Sync: conntrack.SyncMode(r.Sync.V), Mode: r.Mode.V, PickUp: r.PickUp.V,
 	}}
+	v.answer = c.answer
+	if r.Reject.Written() {
+		v.answer = r.Reject.V
+	}
 	if r.Sync.Written() {
-		c.spoken |= partSync
+		v.spoken |= partSync
 	}
 	if r.Mode.Written() {
-		c.spoken |= partMode
+		v.spoken |= partMode
 	}
 	if r.PickUp.Written() {
-		c.spoken |= partPickUp
-		s.picksUp = s.picksUp || r.PickUp.V
+		v.spoken |= partPickUp
+		c.picksUp = c.picksUp || r.PickUp.V
 	}
 	if r.Tag.Written() {
-		c.spoken |= partTag
-		c.state.Tag = uint8(tags[r.Tag.V])
+		v.spoken |= partTag
+		v.state.Tag = uint8(c.tags[r.Tag.V])
 	}
 	if r.Log.Written() {
-		c.spoken |= partLog
-		c.state.Log = r.Log.V
+		v.spoken |= partLog
+		v.state.Log = r.Log.V
 	}
 	if len(r.Timers) == 0 {
-		return c, nil
+		return v, nil
 	}
-	c.spoken |= partTimeouts
+	v.spoken |= partTimeouts
 	var faults config.Errors
-	c.state.Timeouts, faults = s.setOf(r)
-	return c, faults
+	v.state.Timeouts, faults = c.setOf(r)
+	return v, faults
 }
 
 // portsOf returns the set of named logical ports.

@@ -43,6 +43,7 @@ type conditions struct {
 	options   bool
 	dscp      uint64    // a bit for each code point
 	ttl       [4]uint64 // likewise
+	within    uint32    // into Set.places, and one more; 0: it stands in no section
 	tagged    [4]uint64 // likewise by the tag's number, of which 0 is no tag
 	notTagged [4]uint64
 }
@@ -87,8 +88,8 @@ func (s *Set) Tag(number uint8) string {
 
 // addConditions appends what a rule asks and returns its index and one more, 0 where it asks
 // nothing.
-func (s *Set) addConditions(r *config.Rule, tags map[string]tagNumber) uint32 {
-	c := conditions{refuses: r.Action.V == config.Block || r.Action.V == config.Reject}
+func (s *Set) addConditions(r *config.Rule, tags map[string]tagNumber, within uint32) uint32 {
+	c := conditions{within: within, refuses: r.Action.V == config.Block || r.Action.V == config.Reject}
 	if r.TCPFlags.Written() {
 		c.has |= onFlags
 		c.flagsSet, c.flagsMask = r.TCPFlags.V.Set, r.TCPFlags.V.Mask
@@ -118,7 +119,7 @@ func (s *Set) addConditions(r *config.Rule, tags map[string]tagNumber) uint32 {
 			list.into[n>>6] |= 1 << (n & 63)
 		}
 	}
-	if c.has == 0 {
+	if c.has == 0 && within == 0 {
 		return 0
 	}
 	s.asksTags = s.asksTags || c.has&onTags != 0

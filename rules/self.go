@@ -18,12 +18,17 @@ import (
 // all of those in place of none.
 const everyPort = ^portSet(0)
 
-// name makes a rule silent about the node where its blueprint does not name it.
+// name makes a rule silent about the node where neither its blueprint nor the place of its
+// section names it.
 func (r *rule) name(blueprint *config.Rule) {
-	if r.in == 0 && blueprint.Action.V != config.Match && !names(blueprint.From) {
+	from, to := names(blueprint.From), names(blueprint.To)
+	for _, w := range blueprint.Within {
+		from, to = from || names(w.Asks.From), to || names(w.Asks.To)
+	}
+	if r.in == 0 && blueprint.Action.V != config.Match && !from {
 		r.in = everyPort
 	}
-	if r.out == 0 && blueprint.Action.V == config.Pass && !names(blueprint.To) {
+	if r.out == 0 && blueprint.Action.V == config.Pass && !to {
 		r.out = everyPort
 	}
 }
@@ -51,10 +56,10 @@ func (r *rule) unnamed(f Field) Field {
 }
 
 // unspoken is the verdict on a packet of which no rule speaks. What the node itself begins
-// goes out; to the node itself only an echo request is let in (L8); everything else is
-// blocked.
+// goes out; to the node itself only an echo request is let in (L8); everything else gets
+// the policy's default.
 func (s *Set) unspoken(q *query) Verdict {
-	v := Verdict{Action: Block, Rule: uint32(len(s.rules))}
+	v := Verdict{Action: s.otherwise, Answer: s.answer, Rule: uint32(len(s.rules))}
 	if q.in == packet.Self || q.out == packet.Self && q.tuple.IsEchoRequest() {
 		v.Action = Pass
 	}

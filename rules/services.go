@@ -15,14 +15,24 @@ import (
 func services(p *config.Policy) (all []nat.Service) {
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		if r.Action.V != config.Pass || !names(r.To) || !slices.ContainsFunc(r.To, func(a config.Value[config.Address]) bool { return meansNode(p, &a.V) }) {
+		to, protos, toPorts := r.To, r.Protos, r.ToPorts
+		for _, w := range r.Within { // what the place of its section asks, it asks too
+			to = slices.Concat(to, w.Asks.To)
+			if len(protos) == 0 {
+				protos = w.Asks.Protos
+			}
+			if len(toPorts) == 0 {
+				toPorts = w.Asks.ToPorts
+			}
+		}
+		if r.Action.V != config.Pass || !names(to) || !slices.ContainsFunc(to, func(a config.Value[config.Address]) bool { return meansNode(p, &a.V) }) {
 			continue
 		}
-		for _, proto := range r.Protos {
+		for _, proto := range protos {
 			if !proto.V.HasPorts() {
 				continue
 			}
-			for _, ports := range r.ToPorts {
+			for _, ports := range toPorts {
 				all = append(all, nat.Service{Proto: packet.Proto(proto.V), Ports: nat.PortSpan{First: ports.V.First, Last: ports.V.Last}})
 			}
 		}

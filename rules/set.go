@@ -20,12 +20,15 @@ type Set struct {
 	listed     []Rule     // in the order of the policy, the default behind them
 	byNumber   []uint32   // indices into listed, sorted by Rule.Number
 	timeouts   []*conntrack.Timeouts
-	conditions []conditions // of the rules that have some
-	tags       []string     // by number, from 1
-	deciders   *classifier  // of the rules that decide; nil: there are few, and each is asked
-	speakers   *classifier  // of the match rules; nil: there are none, or deciders is nil
-	picksUp    bool         // some rule admits connections in mid-stream
-	asksTags   bool         // some rule matches by what match rules before it have set
+	conditions []conditions  // of the rules that have some
+	tags       []string      // by number, from 1
+	places     []place       // of sections, the outer before the inner
+	otherwise  Action        // of what no rule matches
+	answer     config.Answer // to that, if it is rejected
+	deciders   *classifier   // of the rules that decide; nil: there are few, and each is asked
+	speakers   *classifier   // of the match rules; nil: there are none, or deciders is nil
+	picksUp    bool          // some rule admits connections in mid-stream
+	asksTags   bool          // some rule matches by what match rules before it have set
 }
 
 // rule is what a rule wants of a packet, in the order in which it is compared: what is
@@ -43,7 +46,8 @@ type rule struct {
 // says is what a rule says of a packet that matches.
 type says struct {
 	action config.Action
-	spoken part // of state; the rest is inherited
+	answer config.Answer // of reject
+	spoken part          // of state; the rest is inherited
 	state  State
 	number uint32
 }
@@ -231,7 +235,7 @@ func (s *Set) matchEach(q *query) Verdict {
 func (s *Set) verdict(rule uint32, state State) Verdict {
 	says := &s.says[rule]
 	state.inherit(says)
-	return Verdict{Action: actions[says.action], State: state, Rule: rule, Number: says.number}
+	return Verdict{Action: actions[says.action], Answer: says.answer, State: state, Rule: rule, Number: says.number}
 }
 
 // actions translates what decides.
@@ -282,9 +286,21 @@ func (s *Set) differs(r *rule, q *query) Field {
 		return FieldTo
 	case !r.from.any() && !holdsAddress(s.addresses[r.from.start:r.from.end], q.src):
 		return FieldFrom
-	case r.conditions != 0:
-		if f := s.conditions[r.conditions-1].differs(q); f != FieldNone || r.asks == 0 {
+	case r.conditions|r.asks != 0:
+		return s.differsFurther(r, q)
+	}
+	return FieldNone
+}
+
+// differsFurther is differs for what few rules have.
+func (s *Set) differsFurther(r *rule, q *query) Field {
+	if r.conditions != 0 {
+		c := &s.conditions[r.conditions-1]
+		if f := c.differs(q); f != FieldNone {
 			return f
+		}
+		if c.within != 0 && !s.reaches(c.within, q) {
+			return FieldSection
 		}
 	}
 	if r.asks != 0 {

@@ -33,6 +33,7 @@ func (a Action) String() string {
 // Verdict is what a Set says of a packet. The zero value drops it.
 type Verdict struct {
 	Action Action
+	Answer config.Answer // of Reject
 	State
 	Rule   uint32 // index of the rule that decided; Set.Len() for the default
 	Number uint32 // stable number of that rule, see Rule.Number; 0 for the default
@@ -68,13 +69,14 @@ const (
 	FieldTTL
 	FieldDSCP
 	FieldIPOptions
-	FieldGone // a condition on a packet that is not there any more, see Facts
+	FieldSection // what the place of its section asks
+	FieldGone    // a condition on a packet that is not there any more, see Facts
 )
 
 // String returns the key of the configuration.
 func (f Field) String() string {
 	names := [...]string{"none", "in", "out", "proto", "to_port", "from_port", "to", "from",
-		"tagged", "not_tagged", "tcp_flags", "ttl", "dscp", "ip_options", "packet"}
+		"tagged", "not_tagged", "tcp_flags", "ttl", "dscp", "ip_options", "section", "packet"}
 	if int(f) < len(names) {
 		return names[f]
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -147,9 +148,6 @@ func (r *Rule) checkConditions(d *decoder) {
 			}
 		}
 	}
-	if r.Tag.Written() && r.Action.V != Match {
-		d.refuse(r.Tag.Pos, fmt.Sprintf("rule %s sets a tag and decides: no rule behind it is asked", r.ID.V), `set tags in rules with action = "match"`)
-	}
 }
 
 // tagsMax bounds the tags of a policy: a packet has one, and its number fits a byte.
@@ -169,16 +167,13 @@ func (p *Policy) referTags(d *decoder) {
 			d.refuse(tag.Pos, fmt.Sprintf("more than %d tags", tagsMax), "use one tag for what is treated alike")
 		}
 	}
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		for _, list := range [][]Value[string]{r.Tagged, r.NotTagged} {
-			for _, tag := range list {
-				if !first[tag.V] {
-					known(d, "tag", tag, set)
-				}
+	p.eachRule(func(r *Rule) {
+		for _, tag := range slices.Concat(r.Tagged, r.NotTagged) {
+			if !first[tag.V] {
+				known(d, "tag", tag, set)
 			}
 		}
-	}
+	})
 }
 
 // Log says which packets of a rule's connections are logged.

@@ -272,7 +272,7 @@ func FuzzPolicy(f *testing.F) {
 			}
 			return err
 		}())
-		_, errs := build("n.toml", text, nil).node()
+		_, errs := build("n.toml", text, files{}).node()
 		checkErrors(t, errs.orNil())
 	})
 }

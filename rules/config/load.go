@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -18,9 +19,9 @@ func Load(path string) (*Node, *Policy, error) {
 	if err != nil {
 		return nil, nil, Errors{refusal(unreadable(Position{path, 1, 1}, "the file", err))}
 	}
-	b := build(path, data, nil)
+	b := build(path, data, files{})
 	if !isNodeFile(b.root) {
-		policy, err := parsePolicy(path, data, readFile)
+		policy, err := parsePolicy(path, data, disk)
 		return nil, policy, err
 	}
 	node, errs := b.node()
@@ -45,7 +46,7 @@ func loadPolicyOf(n *Node) (*Policy, Errors) {
 	if err != nil {
 		return nil, Errors{refusal(unreadable(n.Policy.Pos, "the policy "+n.Policy.V, err))}
 	}
-	policy, err := parsePolicy(n.Policy.V, data, readFile)
+	policy, err := parsePolicy(n.Policy.V, data, disk)
 	var errs Errors
 	if errors.As(err, &errs) {
 		return nil, errs
@@ -59,7 +60,7 @@ func LoadNode(path string) (*Node, error) {
 	if err != nil {
 		return nil, Errors{refusal(unreadable(Position{path, 1, 1}, "the file", err))}
 	}
-	node, errs := build(path, data, nil).node()
+	node, errs := build(path, data, files{}).node()
 	if len(errs) > 0 {
 		return nil, errs.sorted()
 	}
@@ -72,27 +73,36 @@ func LoadPolicy(path string) (*Policy, error) {
 	if err != nil {
 		return nil, Errors{refusal(unreadable(Position{path, 1, 1}, "the file", err))}
 	}
-	return parsePolicy(path, data, readFile)
+	return parsePolicy(path, data, disk)
 }
 
 // ParsePolicy reads a policy from memory; name stands for the file in messages. It
 // touches no file, so include is refused.
 func ParsePolicy(name string, data []byte) (*Policy, error) {
-	return parsePolicy(name, data, func(string) ([]byte, error) {
+	return parsePolicy(name, data, files{read: func(string) ([]byte, error) {
 		return nil, errors.New("a policy that comes without its files must be one piece")
-	})
+	}})
 }
 
-func parsePolicy(name string, data []byte, read func(string) ([]byte, error)) (*Policy, error) {
-	policy, errs := build(name, data, read).policy()
+// files are where a policy's other files come from.
+type files struct {
+	read func(path string) ([]byte, error)      // nil: there are none, and include is a key like any other
+	list func(pattern string) ([]string, error) // those that a pattern means, sorted; nil: patterns are names
+}
+
+// disk is where they lie.
+var disk = files{readFile, filepath.Glob}
+
+func parsePolicy(name string, data []byte, from files) (*Policy, error) {
+	policy, errs := build(name, data, from).policy()
 	if len(errs) > 0 {
 		return nil, errs.sorted()
 	}
 	return policy, nil
 }
 
-func build(file string, data []byte, read func(string) ([]byte, error)) *builder {
-	b := &builder{root: &node{kind: unstable.Table, origin: header}, read: read}
+func build(file string, data []byte, from files) *builder {
+	b := &builder{root: &node{kind: unstable.Table, origin: header}, files: from}
 	b.parse(file, data)
 	return b
 }

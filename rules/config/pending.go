@@ -22,8 +22,7 @@ func (p *Policy) notices() []Notice {
 // undeclared lists the tables that only rules name, which a slip may have made.
 func (p *Policy) undeclared() (all []Notice) {
 	told := map[string]bool{}
-	for i := range p.Rules {
-		r := &p.Rules[i]
+	p.eachRule(func(r *Rule) {
 		for _, a := range slices.Concat(r.From, r.To) {
 			n, ok := p.TableNumber(a.V.Table)
 			if a.V.Kind != AddressTable || !ok || p.Tables[n].Name.Written() || told[a.V.Table] {
@@ -33,7 +32,7 @@ func (p *Policy) undeclared() (all []Notice) {
 			all = append(all, Notice{Pos: a.Pos, Kind: Risky,
 				Text: fmt.Sprintf("table %s of rule %s has no [tables.%s]: it is empty until a command fills it", a.V.Table, r.ID.V, a.V.Table)})
 		}
-	}
+	})
 	return all
 }
 

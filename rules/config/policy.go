@@ -27,7 +27,9 @@ type Policy struct {
 	Tables   []Table   // in the order of the file; behind them those that only rules name
 	NAT      []NAT     // in the order of the file: the first that applies wins
 	Limits   []Limit   // on sources; sorted by name
-	Rules    []Rule    // in the order of the file: the first that matches decides
+	Defaults Defaults
+	Sections []Section // in the order of the file; their rules stand among Rules
+	Rules    []Rule    // in the order in which they are asked: the first that matches decides
 	Timeouts Timeouts
 }
 
@@ -92,7 +94,7 @@ func (p *Policy) portNames() []string {
 // The keys that tell the two files apart.
 var (
 	nodeOnly   = []string{"policy", "node", "devices", "socket"}
-	policyOnly = []string{"include", "ports", "groups", "gateways", "routes", "macros", "tables", "nat", "rules", "timeouts"}
+	policyOnly = []string{"include", "ports", "groups", "gateways", "routes", "macros", "tables", "nat", "defaults", "sections", "rules", "timeouts"}
 )
 
 // policy reads the blueprint from the tree. It is whole only where there are no errors.
@@ -145,9 +147,10 @@ func (b *builder) policy() (*Policy, Errors) {
 	for _, t := range file.rows("nat") {
 		p.NAT = append(p.NAT, d.readNAT(t))
 	}
-	for _, t := range file.rows("rules") {
-		p.Rules = append(p.Rules, d.readRule(t))
-	}
+	p.Defaults = d.readDefaults(file.sub("defaults"))
+	p.Sections = d.readSections(file.sub("sections"))
+	p.readRules(d, file.rows("rules"), nil)
+	p.placeSections(d)
 	p.Timeouts = d.readTimeouts(file.sub("timeouts"))
 	file.close("the node file", nodeOnly...)
 

@@ -26,9 +26,7 @@ func (p *Policy) refer(d *decoder) {
 		}
 		first[r.ID.V] = r.ID.Pos
 	}
-	for i := range p.Rules {
-		p.referRule(d, &p.Rules[i])
-	}
+	p.eachRule(func(r *Rule) { p.referRule(d, r) })
 	p.referLimits(d)
 	p.referTags(d)
 }

@@ -29,6 +29,8 @@ type Rule struct {
 	OwnLimit  *Limit        // or one of its own; nil: none
 	Tag       Value[string] // of the packet from here on; match rules only
 	Log       Value[Log]
+	Reject    Value[Answer] // not Written: as Defaults say
+	Within    []Within      // the sections that it stands in, the outermost first
 	Conditions
 }
 
@@ -89,15 +91,8 @@ func (d *decoder) readRule(t *table) Rule {
 	faults := len(d.errs)
 	need(t, "id", named("rule", nameMax), `"web-out"`, &r.ID)
 	need(t, "action", choice("an action", Pass, Block, Reject, Match), `"pass"`, &r.Action)
-	many(t, "in", named("port", portNameMax), &r.In)
-	many(t, "out", named("port", portNameMax), &r.Out)
-	many(t, "from", addressElement, &r.From)
-	many(t, "to", addressElement, &r.To)
-	many(t, "proto", protocol, &r.Protos)
-	many(t, "from_port", portRange, &r.FromPorts)
-	many(t, "to_port", portRange, &r.ToPorts)
-	r.readICMPTypes(t)
-	readConditions(t, &r.Conditions)
+	r.readAsks(t)
+	one(t, "reject", answer, &r.Reject)
 	one(t, "tag", named("tag", nameMax), &r.Tag)
 	one(t, "log", logged, &r.Log)
 	refuseUnbuilt(t)
@@ -115,6 +110,19 @@ func (d *decoder) readRule(t *table) Rule {
 		r.check(d)
 	}
 	return r
+}
+
+// readAsks reads what a rule asks of a packet.
+func (r *Rule) readAsks(t *table) {
+	many(t, "in", named("port", portNameMax), &r.In)
+	many(t, "out", named("port", portNameMax), &r.Out)
+	many(t, "from", addressElement, &r.From)
+	many(t, "to", addressElement, &r.To)
+	many(t, "proto", protocol, &r.Protos)
+	many(t, "from_port", portRange, &r.FromPorts)
+	many(t, "to_port", portRange, &r.ToPorts)
+	r.readICMPTypes(t)
+	readConditions(t, &r.Conditions)
 }
 
 // readICMPTypes reads the types, whose names depend on the protocol.
@@ -137,6 +145,15 @@ func (r *Rule) check(d *decoder) {
 	if r.ID.V == DefaultID {
 		d.refuse(r.ID.Pos, `"default" names what holds where no rule matches`, "give the rule another id")
 	}
+	r.checkAsks(d)
+	if r.Tag.Written() && r.Action.V != Match {
+		d.refuse(r.Tag.Pos, fmt.Sprintf("rule %s sets a tag and decides: no rule behind it is asked", r.ID.V), `set tags in rules with action = "match"`)
+	}
+	r.checkReject(d)
+}
+
+// checkAsks finds what is wrong with what it asks.
+func (r *Rule) checkAsks(d *decoder) {
 	wantPorts(d, "rule "+r.ID.V, r.Protos, slices.Concat(r.FromPorts, r.ToPorts), "write two rules, one without ports")
 	r.checkConditions(d)
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -24,9 +26,7 @@ type builder struct {
 	errs    Errors
 	damaged bool // some lines did not become part of the tree
 
-	// read reads an included file; nil where include is not allowed, and the key is
-	// then one like any other.
-	read  func(path string) ([]byte, error)
+	files
 	stack []string // files being read, outermost first
 }
 
@@ -182,23 +182,55 @@ func (b *builder) include(list *node) {
 			b.refuse(&fault{at: n.pos, what: n.literal() + " is not a path", mend: `write a list of strings, such as include = ["more.toml"]`})
 			continue
 		}
-		path := relativeTo(from, n.text)
-		switch {
-		case slices.Contains(b.stack, path):
-			b.refuse(&fault{at: n.pos, what: fmt.Sprintf("%s includes itself", path), mend: "remove one of the includes"})
-			continue
-		case len(b.stack) >= includeDepthMax:
-			b.refuse(&fault{at: n.pos, what: fmt.Sprintf("files include each other %d deep", includeDepthMax), mend: "include the files from the policy itself"})
-			continue
+		for _, path := range b.named(n, relativeTo(from, n.text)) {
+			b.includeFile(n, path)
 		}
-		data, err := b.read(path)
-		if err != nil {
-			b.damaged = true
-			b.refuse(unreadable(n.pos, "included file "+path, err))
-			continue
-		}
-		b.parse(path, data)
 	}
+}
+
+// named returns the files that an element of an include list means: in the order of their
+// names where it is a pattern, which may mean none.
+func (b *builder) named(n *node, path string) []string {
+	if b.list == nil || !strings.ContainsAny(n.text, "*?[") {
+		return []string{path}
+	}
+	paths, err := b.list(path)
+	if err != nil {
+		b.refuse(&fault{at: n.pos, what: n.literal() + " is not a pattern", mend: `close the "[", or write a \\ before it`})
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil && !strings.ContainsAny(filepath.Dir(path), "*?[") {
+		b.damaged = true
+		b.refuse(unreadable(n.pos, "the folder "+filepath.Dir(path), err))
+	}
+	return paths
+}
+
+// includeFile reads one file, which n has named.
+func (b *builder) includeFile(n *node, path string) {
+	switch {
+	case slices.Contains(b.stack, path):
+		b.refuse(&fault{at: n.pos, what: b.circle(path), mend: "remove one of the includes"})
+		return
+	case len(b.stack) >= includeDepthMax:
+		b.refuse(&fault{at: n.pos, what: fmt.Sprintf("files include each other %d deep", includeDepthMax), mend: "include the files from the policy itself"})
+		return
+	}
+	data, err := b.read(path)
+	if err != nil {
+		b.damaged = true
+		b.refuse(unreadable(n.pos, "included file "+path, err))
+		return
+	}
+	b.parse(path, data)
+}
+
+// circle names the files by which one includes itself.
+func (b *builder) circle(path string) string {
+	by := b.stack[slices.Index(b.stack, path)+1:]
+	if len(by) == 0 {
+		return path + " includes itself"
+	}
+	return path + " includes itself by way of " + strings.Join(by, ", ")
 }
 
 // relativeTo resolves path against the folder of the file that names it.

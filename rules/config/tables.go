@@ -201,13 +201,13 @@ func (p *Policy) referTable(d *decoder, a Value[Address]) {
 // names.
 func (p *Policy) adopt(d *decoder) {
 	missing := map[string]bool{}
-	for i := range p.Rules {
-		for _, a := range slices.Concat(p.Rules[i].From, p.Rules[i].To) {
+	p.eachRule(func(r *Rule) {
+		for _, a := range slices.Concat(r.From, r.To) {
 			if _, ok := p.TableNumber(a.V.Table); !ok && a.V.Kind == AddressTable {
 				missing[a.V.Table] = true
 			}
 		}
-	}
+	})
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
 		p.Tables = append(p.Tables, Table{Name: byDefault(name), Max: byDefault(tableMaxDefault)})
 	}
