@@ -25,8 +25,11 @@ func (t *Tracker) beginLocked(k *key, p *packet.Parsed, now int64, r *Result) in
 	e := &t.entries[i]
 	t.free = e.older
 	*e = entry{key: *k, born: now, first: none, last: none, family: p.Version / 6}
-	t.names[*k] = i
+	t.names.enter(k, i)
 	t.listLocked(i, collecting)
+	if dies := t.dies(i); dies < t.due.Load() {
+		t.due.Store(dies)
+	}
 	return i
 }
 
@@ -34,7 +37,7 @@ func (t *Tracker) beginLocked(k *key, p *packet.Parsed, now int64, r *Result) in
 func (t *Tracker) forgetLocked(i int32) {
 	t.unlistLocked(i)
 	e := &t.entries[i]
-	delete(t.names, e.key)
+	t.names.remove(i)
 	*e = entry{older: t.free}
 	t.free = i
 }
@@ -168,12 +171,12 @@ func (t *Tracker) listLocked(i int32, s state) {
 // holdingLocked finds the holding of an entry's source, and makes one where it has none.
 func (t *Tracker) holdingLocked(e *entry) *holding {
 	source := sourceOf(&e.key)
-	i, known := t.sources[source]
-	if !known {
+	i := t.sources.find(&source)
+	if i == none {
 		i = t.freeHold // there is one: no more sources than entries collect
 		t.freeHold = t.holdings[i].entries.oldest
 		t.holdings[i] = holding{source: source, entries: list{none, none}}
-		t.sources[source] = i
+		t.sources.enter(&source, i)
 	}
 	e.source = i
 	return &t.holdings[i]
@@ -208,7 +211,7 @@ func (t *Tracker) unlistLocked(i int32) {
 		t.entries[e.younger].elder = e.elder
 	}
 	if h.entries.oldest == none {
-		delete(t.sources, h.source)
+		t.sources.remove(e.source)
 		h.entries.oldest = t.freeHold
 		t.freeHold = e.source
 	}

@@ -107,10 +107,10 @@ type Tracker struct {
 	limits limits
 	due    atomic.Int64 // when the next datagram dies, at the earliest; ns
 
-	mu       sync.Mutex // guards all below
-	names    map[key]int32
-	sources  map[packet.Addr]int32
-	holdings []holding // as many as entries: each has one source
+	mu       sync.Mutex         // guards all below
+	names    index[key]         // of entries
+	sources  index[packet.Addr] // of holdings
+	holdings []holding          // as many as entries: each has one source
 	freeHold int32
 	lists    [states][2]list // by state and family; in each the oldest dies first
 	entries  []entry
@@ -127,7 +127,7 @@ func New() *Tracker { return newTracker(production) }
 
 func newTracker(l limits) *Tracker {
 	t := &Tracker{
-		limits: l, names: make(map[key]int32, l.names), sources: make(map[packet.Addr]int32, l.names), holdings: make([]holding, l.names),
+		limits: l, names: newIndex[key](l.names), sources: newIndex[packet.Addr](l.names), holdings: make([]holding, l.names),
 		entries: make([]entry, l.names), data: make([]byte, l.cells*cellSize),
 		chain: make([]int32, l.cells), pieces: make([]piece, l.cells),
 	}
@@ -167,19 +167,18 @@ func (t *Tracker) Add(port packet.PortID, frame []byte, p *packet.Parsed, now in
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i, found := t.names[k]
-	if found && t.dies(i) <= now {
+	i := t.names.find(&k)
+	if i != none && t.dies(i) <= now {
 		t.expireLocked(i, r)
-		found = false
+		i = none
 	}
-	if !found {
+	if i == none {
 		i = t.beginLocked(&k, p, now, r)
 	}
 	t.addLocked(i, frame, p, &q, now, r)
 	if e := &t.entries[i]; r.Outcome == Kept && e.end != 0 && e.got == e.end {
 		t.wholeLocked(i, d, r)
 	}
-	t.setDueLocked()
 }
 
 // Sweep gives up what has waited too long: a few datagrams, so that a turn stays short.
@@ -225,6 +224,8 @@ func (t *Tracker) dies(i int32) int64 {
 	return t.entries[i].born + wait6
 }
 
+// setDueLocked finds out when the next datagram dies. Between two sweeps it is enough to
+// know a time that is not too late: beginLocked sees to that.
 func (t *Tracker) setDueLocked() {
 	due := int64(math.MaxInt64)
 	for s := range t.lists {
@@ -234,9 +235,7 @@ func (t *Tracker) setDueLocked() {
 			}
 		}
 	}
-	if due != t.due.Load() {
-		t.due.Store(due)
-	}
+	t.due.Store(due)
 }
 
 // expireLocked gives up an entry whose time is up.

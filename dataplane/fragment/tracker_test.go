@@ -352,11 +352,11 @@ func TestK11_ManySources(t *testing.T) {
 	}
 }
 
-// TestREL34_FourMiB: all the memory of a tracker, what its maps may grow to included.
+// TestREL34_FourMiB: all the memory of a tracker.
 func TestREL34_FourMiB(t *testing.T) {
 	size := func(v any) int { return int(reflect.TypeOf(v).Size()) }
-	mapped := size(key{}) + 4 + size(packet.Addr{}) + 4
-	total := production.cells*(cellSize+4+size(piece{})) + production.names*(size(entry{})+size(holding{})+mapped*3/2) + size(Identities{})
+	indexed := size(link[key]{}) + size(link[packet.Addr]{}) + 2*2*4 // and two heads each
+	total := production.cells*(cellSize+4+size(piece{})) + production.names*(size(entry{})+size(holding{})+indexed) + size(Identities{})
 	if total > 4<<20 {
 		t.Errorf("%d bytes of %d", total, 4<<20)
 	}

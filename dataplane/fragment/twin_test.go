@@ -152,7 +152,7 @@ func (t *Tracker) check(tb interface{ Fatalf(string, ...any) }) {
 		if e.cells > 0 {
 			bySource[sourceOf(&e.key)] += int(e.cells)
 		}
-		if t.names[e.key] != int32(i) {
+		if t.names.find(&e.key) != int32(i) {
 			tb.Fatalf("entry %d is not found by its name", i)
 		}
 		if e.state == collecting && e.pieces == 0 || e.state == poisoned && e.cells+e.pieces != 0 {
@@ -189,17 +189,25 @@ func (t *Tracker) check(tb interface{ Fatalf(string, ...any) }) {
 			}
 		}
 	}
-	if held != t.cellsGot || held+free != t.limits.cells || listed != used || used+freeNames != t.limits.names || len(t.names) != used {
-		tb.Fatalf("%d cells held (%d known), %d free; %d entries used, %d listed, %d free, %d named", held, t.cellsGot, free, used, listed, freeNames, len(t.names))
+	if held != t.cellsGot || held+free != t.limits.cells || listed != used || used+freeNames != t.limits.names || t.names.len != used {
+		tb.Fatalf("%d cells held (%d known), %d free; %d entries used, %d listed, %d free, %d named", held, t.cellsGot, free, used, listed, freeNames, t.names.len)
 	}
-	for a, k := range t.sources {
-		h := t.holdings[k]
+	sources := 0
+	for k, h := range t.holdings {
+		a := h.source
+		if t.sources.find(&a) != int32(k) {
+			continue // free
+		}
+		sources++
 		if h.source != a || int(h.cells) != bySource[a] || int(h.cells) > t.limits.share {
 			tb.Fatalf("source %v has %d cells of %d", a, bySource[a], h.cells)
 		}
 		if h.entries.oldest == none {
 			tb.Fatalf("source %v has nothing", a)
 		}
+	}
+	if sources != t.sources.len || sources < len(bySource) {
+		tb.Fatalf("%d sources found, %d known, %d hold something", sources, t.sources.len, len(bySource))
 	}
 }
 
