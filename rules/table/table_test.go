@@ -175,6 +175,10 @@ func TestReload(t *testing.T) {
 	if !a.Holds(addr("192.0.2.2")) {
 		t.Error("who still judges by the old tables does not see what is added")
 	}
+	third, err := New([]Plan{{Name: "a", Max: 9, Written: written("!192.0.2.1")}}, second)
+	if err != nil || third.At(0).Holds(addr("192.0.2.1")) || !moved.Holds(addr("192.0.2.1")) {
+		t.Error("what was added before holds against what the policy says now")
+	}
 	back, err := New([]Plan{{Name: "b", Max: 9}}, first)
 	if err != nil || !back.At(0).Holds(addr("192.0.2.5")) {
 		t.Error("going back lost an entry")
