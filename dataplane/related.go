@@ -30,9 +30,7 @@ func (w *Worker) judgeError(b *burst, i int) fate {
 	switch {
 	case p.DstMulticast():
 		return dropped(drop.Multicast)
-	case p.LinkLocal():
-		return dropped(drop.LinkLocal)
-	case !w.comesFrom(b.in, p.Tuple.Src):
+	case !w.mayAddress(b.in, &p.Tuple.Src):
 		return dropped(drop.SourceInvalid)
 	}
 	if why := w.snapshot.Table.Related(p, &e.quote, &e.related); why != drop.Pass {
@@ -48,6 +46,9 @@ func (w *Worker) judgeError(b *burst, i int) fate {
 	}
 	from := w.complainer(p, e, b.in.ID, way.Exit)
 	hop := w.hopBy(&way, &from, &sent.Src)
+	if p.LinkLocal() && (hop.Kind != fib.Local || b.in.ID != way.Entry) {
+		return dropped(drop.LinkLocal) // a router on a link speaks to who sent by that link alone (A10)
+	}
 	switch hop.Kind {
 	case fib.Local: // about a packet of the node's own
 		e.quote.Restore(b.frame[i], p, sent, &from)

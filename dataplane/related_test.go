@@ -3,6 +3,7 @@ package dataplane
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -351,4 +352,50 @@ func TestH1_ErrorsAboutTheNodesOwn(t *testing.T) {
 			t.Errorf("port %d: %d left, the kernel got %d, died of %v", row.sport, len(got), len(r.kernel[wan].got), r.dropped(wan))
 		}
 	}
+}
+
+// TestH4_LinkLocalRouters: a router outside has no other address than its link-local one,
+// as routers of IPv6 may. What it says of the node's own packets reaches the kernel, if it
+// comes by the link that they left by; of others it must not be passed on (RFC 4291 section
+// 2.5.6).
+func TestH4_LinkLocalRouters(t *testing.T) {
+	own, far, inside, router := ip("2001:db8::2"), ip("2001:db8:7::7"), ip("fd00::10"), ip("fe80::77")
+	r := rigOf(t, rigPolicy, []fib.Route{
+		{Prefix: netip.MustParsePrefix("2001:db8::2/128"), Kind: fib.Local},
+		{Prefix: netip.MustParsePrefix("fd00::/64"), Kind: fib.Forward, Port: lan},
+		{Prefix: netip.MustParsePrefix("::/0"), Kind: fib.Forward, Port: wan, Via: ip("2001:db8::1")},
+	}, []fib.Neighbor{{Port: lan, Addr: inside, MAC: macClient}, {Port: wan, Addr: ip("2001:db8::1"), MAC: macServer}}, 100)
+	r.connect(udpTuple(own, 99, far, 53), udpTuple(far, 53, own, 99), packet.Self, wan)
+	r.connect(udpTuple(inside, 99, far, 53), udpTuple(far, 53, own, 100), lan, wan)
+	for _, row := range []struct {
+		what  string
+		in    packet.PortID
+		sport byte
+		why   drop.Reason // Unset: the kernel gets it
+	}{
+		{"its own", wan, 99, drop.Unset},
+		{"its own, by another link", lan, 99, drop.LinkLocal},
+		{"a host's", wan, 100, drop.LinkLocal},
+		{"nobody's", wan, 101, drop.ToSelf},
+	} {
+		mac := r.w.shares[row.in].MAC
+		e := errorAbout(t, ownDatagram(own, row.sport, far), router, errorKinds["no route"], mac, macServer)
+		if got := r.feed(row.in, e); len(got) != 0 {
+			t.Errorf("%s: %d frames left", row.what, len(got))
+		}
+		handed, why := r.handed(row.in), r.dropped(row.in)
+		if row.why == drop.Unset {
+			r.same(row.what, handed, e)
+		} else if len(handed) != 0 || !slices.Equal(why, []drop.Reason{row.why}) {
+			t.Errorf("%s: %d to the kernel, died of %v", row.what, len(handed), why)
+		}
+	}
+}
+
+// ownDatagram is an empty UDP datagram over IPv6, from a port below 256 to port 53.
+func ownDatagram(src packet.Addr, sport byte, dst packet.Addr) []byte {
+	f := prefixUDP(src.String())
+	copy(f[38:], dst[:])
+	f[55] = sport // the checksum is not looked at in a quote
+	return f
 }

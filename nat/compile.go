@@ -17,11 +17,12 @@ type compiler struct {
 	policy *Policy
 	terms  map[*external]*terms
 	static []netip.Prefix
+	stands []string // the name of the translation of each of static
 }
 
 // Compile makes a policy of translations, of which the first that applies at a stage wins,
 // adds their external addresses to the pool and puts its terms in force there. Errors name
-// the translation by its position, counted from 1; then the pool has at most addresses
+// the translation by its Name, else by its number, counted from 1; then the pool has at most addresses
 // that nobody uses.
 func Compile(blueprint []Translation, site Site, pool *Pool) (*Policy, error) {
 	c := &compiler{
@@ -29,8 +30,13 @@ func Compile(blueprint []Translation, site Site, pool *Pool) (*Policy, error) {
 		policy: &Policy{pool: pool, openings: map[packet.Addr]*opening{}, own: map[packet.PortID][2]*external{}},
 	}
 	for i := range blueprint {
-		if err := c.add(&blueprint[i]); err != nil {
-			return nil, fmt.Errorf("nat rule %d: %w", i+1, err)
+		before := len(c.static)
+		err := c.add(&blueprint[i])
+		for range c.static[before:] {
+			c.stands = append(c.stands, blueprint[i].named(i))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", blueprint[i].named(i), err)
 		}
 	}
 	for i := range blueprint {
@@ -38,14 +44,22 @@ func Compile(blueprint []Translation, site Site, pool *Pool) (*Policy, error) {
 	}
 	c.closeServices()
 	for x := range c.terms {
-		for _, p := range c.static {
+		for i, p := range c.static {
 			if p.Contains(x.addr.Netip()) {
-				return nil, fmt.Errorf("external address %v also lies in %v, which is translated one to one: take it out of one of them", x.addr, p)
+				return nil, fmt.Errorf("%s: external address %v also lies in %v, which is translated one to one: take it out of one of them", c.stands[i], x.addr, p)
 			}
 		}
 	}
 	pool.govern(c.terms, c.static)
 	return c.policy, nil
+}
+
+// named returns what errors call the translation with index i.
+func (t *Translation) named(i int) string {
+	if t.Name != "" {
+		return t.Name
+	}
+	return fmt.Sprintf("nat rule %d", i+1)
 }
 
 // add compiles one translation.

@@ -50,6 +50,7 @@ func (k Kind) String() string {
 // destination behind destination translation. So an exemption and a rule that name the same
 // prefixes mean the same connections.
 type Translation struct {
+	Name string // where it stands, for errors; "": its number is named
 	Kind Kind
 
 	// Conditions. Empty: any.

@@ -37,6 +37,12 @@ func Translations(p *config.Policy) []nat.Translation {
 	return all
 }
 
+// CheckNAT says what package nat refuses of a policy's translations, with the place.
+func CheckNAT(p *config.Policy) error {
+	_, err := nat.Compile(Translations(p), Site(p), nat.NewPool())
+	return err
+}
+
 // Site returns what translations must know of the ports of a policy, and of what the node answers.
 func Site(p *config.Policy) nat.Site {
 	site := nat.Site{Addresses: map[packet.PortID][]netip.Addr{}, Services: services(p)}
@@ -93,7 +99,7 @@ var (
 // these families meets does not apply; its empty lists would say the opposite.
 func translation(p *config.Policy, n *config.NAT, out []packet.PortID, families []config.Family) (t nat.Translation, applies bool) {
 	t = nat.Translation{
-		Kind: natKinds[n.Kind.V], In: portIDs(p, n.In), Out: out,
+		Name: n.Pos.String(), Kind: natKinds[n.Kind.V], In: portIDs(p, n.In), Out: out,
 		FromPorts: portSpans(n.FromPorts), ToPorts: portSpans(n.ToPorts),
 		Pick: natPicks[n.Pick.V], Mapping: natMappings[n.Mapping.V],
 		Filtering: natFilterings[n.Filtering.V], Pooling: natPoolings[n.Pooling.V],

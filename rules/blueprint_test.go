@@ -83,6 +83,9 @@ func TestTranslations(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p, _ := compiled(t, head+"[[nat]]\n"+row.text)
+			for i := range row.want {
+				row.want[i].Name = p.NAT[0].Pos.String()
+			}
 			if diff := cmp.Diff(row.want, Translations(p), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -207,5 +210,19 @@ to_port = 25
 		{Proto: packet.UDP, Ports: nat.PortSpan{First: 53, Last: 54}}, {Proto: packet.TCP, Ports: nat.PortSpan{First: 53, Last: 54}}}
 	if diff := cmp.Diff(want, Site(p).Services); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestCheckNATNamesThePlace: what package nat refuses is told with the line of the [[nat]].
+// Package config refuses the same, and more, so the fault is made behind its back.
+func TestCheckNATNamesThePlace(t *testing.T) {
+	p, _ := compiled(t, "[ports.lan]\naddresses = ['10.0.0.1/24']\n[ports.wan]\naddresses = ['203.0.113.2/24']\n[groups.main]\nports = ['lan', 'wan']\n"+
+		"[[nat]]\nkind = 'none'\nout = 'wan'\nto = '192.0.2.0/24'\n[[nat]]\nkind = 'snat'\nout = 'wan'\nfrom = '10.0.0.0/24'\ntarget = '198.51.100.0/24'\n")
+	if err := CheckNAT(p); err != nil {
+		t.Fatal(err)
+	}
+	p.NAT[1].Targets[0].V.Last = netip.MustParseAddr("198.51.200.0")
+	if err := CheckNAT(p); err == nil || !strings.HasPrefix(err.Error(), p.NAT[1].Pos.String()+": ") {
+		t.Errorf("%v, want the place %v", err, p.NAT[1].Pos)
 	}
 }

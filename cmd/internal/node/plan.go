@@ -64,6 +64,9 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	if pl.rules, err = rules.Compile(p); err != nil {
 		return nil, err
 	}
+	if err := rules.CheckNAT(p); err != nil {
+		return nil, err
+	}
 	if n.KeyFile.Written() {
 		if pl.keys, err = seal.ReadKeyFile(n.KeyFile.V); err != nil {
 			return nil, fmt.Errorf("%v: %w", n.KeyFile.Pos, err)
@@ -198,7 +201,9 @@ func Check(path string) CheckReport {
 	if err == nil && n != nil {
 		_, err = newPlan(n, p)
 	} else if err == nil {
-		_, err = rules.Compile(p)
+		if _, err = rules.Compile(p); err == nil {
+			err = rules.CheckNAT(p)
+		}
 	}
 	if err != nil {
 		r.Errors = lines(err)
