@@ -166,8 +166,10 @@ func (w *Worker) evict() bool {
 // tables by which that did.
 func (w *Worker) countRule(index uint32, t *packet.Tuple) {
 	w.snapshot.Rules.Count(index, t, w.snapshot.Tables, w.now)
-	if int(index) < len(w.config.RuleHits) {
-		c := &w.config.RuleHits[index]
-		c.Store(c.Load() + 1)
+	if w.config.ID >= len(w.snapshot.Hits) {
+		return // nobody counts
+	}
+	if hits := w.snapshot.Hits[w.config.ID]; int(index) < len(hits) {
+		hits[index].Store(hits[index].Load() + 1)
 	}
 }

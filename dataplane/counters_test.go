@@ -137,8 +137,8 @@ func TestO9_RuleCounters(t *testing.T) {
 		r.feed(wan, packetIn{from: server, to: client, sport: 1, dport: 2, flags: "S", fromMAC: macServer, toMAC: macWan}.frame(t))
 	}
 	hits := map[string]uint64{}
-	for i := range r.w.config.RuleHits {
-		if n := r.w.config.RuleHits[i].Load(); n > 0 {
+	for i := range r.w.snapshot.Hits[0] {
+		if n := r.w.snapshot.Hits[0][i].Load(); n > 0 {
 			id := "default"
 			if i < r.w.snapshot.Rules.Len() {
 				id = r.w.snapshot.Rules.Rules()[i].ID

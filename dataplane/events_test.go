@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +39,7 @@ func (r *rig) colleague(id int) *rig {
 	r.t.Cleanup(func() { umem.Close() })
 	c := &rig{t: r.t, kernel: r.kernel, lane: journal.New(uint16(id), journal.NewOutlet(nil))}
 	config := r.w.config
-	config.ID, config.Journal, config.Resolver, config.RuleHits = id, c.lane, &c.resolver, make([]atomic.Uint64, 8)
+	config.ID, config.Journal, config.Resolver = id, c.lane, &c.resolver
 	c.w = &Worker{config: config, umem: umem, wake: -1, active: true, now: r.w.now, snapshot: r.w.snapshot}
 	var ports []*Port
 	for _, s := range r.w.shares {

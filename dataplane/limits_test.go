@@ -3,7 +3,6 @@ package dataplane
 import (
 	"encoding/binary"
 	"slices"
-	"sync/atomic"
 	"testing"
 
 	"holdfast/conntrack"
@@ -85,7 +84,7 @@ in = "lan"
 	snapshot.Rules, snapshot.Table, snapshot.Limits = set, table, limits
 	r.snapshot.Store(&snapshot)
 	r.w.snapshot = &snapshot
-	r.w.config.RuleHits = make([]atomic.Uint64, set.Len()+1)
+	snapshot.Hits = NewRuleHits(1, set)
 }
 
 // dial takes a handshake from a port of the client through the path as far as it gets and

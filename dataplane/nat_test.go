@@ -96,7 +96,7 @@ func TestI15_ForwardedPortBothWays(t *testing.T) {
 	expect(t, r.one(r.feed(lan, answer), wan, macServer, macWan), wanAddr, 80, server, 4000)
 	next := from(server, wanAddr, packetIn{sport: 4000, dport: 80, flags: "A", seq: 101, ack: 501}).frame(t)
 	expect(t, r.one(r.feed(wan, next), lan, macInner, macLan), server, 4000, inner, 8080)
-	if hits := r.w.config.RuleHits[0].Load(); hits != 1 {
+	if hits := r.w.snapshot.Hits[0][0].Load(); hits != 1 {
 		t.Errorf("the rule that names the inside address was hit %d times", hits)
 	}
 	// A port that is not forwarded is the node's own.

@@ -137,15 +137,14 @@ func rigOf(t testing.TB, text string, routes []fib.Route, neighbors []fib.Neighb
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.snapshot.Store(&Snapshot{Rules: set, NAT: masquerade, Ports: pool, Routes: fib.NewTable(routes, neighbors), Table: table})
+	r.snapshot.Store(&Snapshot{Rules: set, Hits: NewRuleHits(1, set), NAT: masquerade, Ports: pool, Routes: fib.NewTable(routes, neighbors), Table: table})
 	umem, err := xsk.NewUmem(1024)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.w = &Worker{
 		config: Config{Workers: 1, Node: 1, Lease: &r.lease, Snapshot: &r.snapshot, Journal: r.lane, Resolver: &r.resolver,
-			Fragments: fragment.New(),
-			RuleHits:  make([]atomic.Uint64, 8)},
+			Fragments: fragment.New()},
 		umem: umem, wake: -1, active: true, now: 1e12, snapshot: r.snapshot.Load(),
 	}
 	ports := []*Port{

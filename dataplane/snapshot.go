@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"sync/atomic"
+
 	"holdfast/conntrack"
 	"holdfast/dataplane/fib"
 	"holdfast/dataplane/gateway"
@@ -11,9 +13,13 @@ import (
 )
 
 // Snapshot is everything that the path reads of the configuration: immutable, published
-// behind one atomic pointer. The tables it points to live on from one to the next.
+// behind one atomic pointer, which a worker loads once a turn, so that no burst meets two of
+// them. The tables it points to live on from one to the next.
 type Snapshot struct {
+	Generation uint64 // counts what was published since the start, so that each differs from all others
+
 	Rules  *rules.Set
+	Hits   []RuleHits // of each worker; a new Set begins at zero
 	NAT    *nat.Policy
 	Ports  *nat.Pool
 	Limits *limit.Table  // nil: no rule has one
@@ -24,4 +30,17 @@ type Snapshot struct {
 	Gateways *gateway.Set  // by the numbers that connections and hops have; nil: none
 	Steering *rules.Routes // the policy's [[routes]]; nil: the kernel's routes hold for all
 	Down     gateway.Down  // gateways that get no new connections; none as long as nobody probes
+}
+
+// RuleHits counts the packets that each rule decided on, by Verdict.Rule. One worker writes
+// it; anybody may read.
+type RuleHits []atomic.Uint64
+
+// NewRuleHits returns counters of a Set for so many workers.
+func NewRuleHits(workers int, set *rules.Set) []RuleHits {
+	all := make([]RuleHits, workers)
+	for i := range all {
+		all[i] = make(RuleHits, set.Len()+1)
+	}
+	return all
 }

@@ -52,7 +52,6 @@ type Config struct {
 	Fragments *fragment.Tracker // shared by all workers; nil: one of its own
 	Workers   int               // how many there are: each sweeps its share of the table
 	Node      uint16            // this node's number, as incarnations that it begins carry it
-	RuleHits  []atomic.Uint64   // packets that each rule decided on, by rule index; this worker's own
 }
 
 // Resolver asks for the MAC of a neighbour (dataplane/fib.Watcher). It must not block.

@@ -20,11 +20,21 @@ type compiler struct {
 	stands []string // the name of the translation of each of static
 }
 
-// Compile makes a policy of translations, of which the first that applies at a stage wins,
-// adds their external addresses to the pool and puts its terms in force there. Errors name
-// the translation by its Name, else by its number, counted from 1; then the pool has at most addresses
-// that nobody uses.
+// Compile is Prepare, and Enforce where that found no error.
 func Compile(blueprint []Translation, site Site, pool *Pool) (*Policy, error) {
+	p, err := Prepare(blueprint, site, pool)
+	if err != nil {
+		return nil, err
+	}
+	p.Enforce()
+	return p, nil
+}
+
+// Prepare makes a policy of translations, of which the first that applies at a stage wins,
+// and adds their external addresses to the pool, where the terms of the policy in force go
+// on to hold. Errors name the translation by its Name, else by its number, counted from 1;
+// then the pool has at most addresses that nobody uses.
+func Prepare(blueprint []Translation, site Site, pool *Pool) (*Policy, error) {
 	c := &compiler{
 		site: &site, pool: pool, terms: map[*external]*terms{},
 		policy: &Policy{pool: pool, openings: map[packet.Addr]*opening{}, own: map[packet.PortID][2]*external{}},
@@ -50,7 +60,7 @@ func Compile(blueprint []Translation, site Site, pool *Pool) (*Policy, error) {
 			}
 		}
 	}
-	pool.govern(c.terms, c.static)
+	c.policy.terms, c.policy.static = c.terms, c.static
 	return c.policy, nil
 }
 
@@ -61,6 +71,11 @@ func (t *Translation) named(i int) string {
 	}
 	return fmt.Sprintf("nat rule %d", i+1)
 }
+
+// Enforce puts the policy's terms in force in its pool: which ports are never given, how
+// long one rests, who may open connections to it. Connections keep what they have. Where
+// one policy follows another this comes just before the packets meet it.
+func (p *Policy) Enforce() { p.pool.govern(p.terms, p.static) }
 
 // add compiles one translation.
 func (c *compiler) add(t *Translation) error {

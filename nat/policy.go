@@ -1,6 +1,8 @@
 package nat
 
 import (
+	"net/netip"
+
 	"fmt"
 
 	"holdfast/dataplane/drop"
@@ -44,6 +46,9 @@ type Policy struct {
 	source      [drop.PortsMax][]*rule // by the port that it leaves by
 	openings    map[packet.Addr]*opening
 	own         map[packet.PortID][2]*external // the node's first address on a port, by family: for a hairpin without a better one
+
+	terms  map[*external]*terms // for Enforce, as static
+	static []netip.Prefix
 }
 
 // rule is a translation as one port has it.

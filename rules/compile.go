@@ -15,12 +15,16 @@ import (
 
 // Compile makes a Set of a policy's rules. The policy must be one that package config
 // returned without error; the error is a config.Errors.
-func Compile(p *config.Policy) (*Set, error) {
+func Compile(p *config.Policy) (*Set, error) { return CompileAfter(p, &Former{}) }
+
+// CompileAfter is Compile for a Set that follows another while connections live on.
+func CompileAfter(p *config.Policy, former *Former) (*Set, error) {
 	base, err := Timeouts(p)
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{timeouts: []*conntrack.Timeouts{base}, otherwise: actions[p.Defaults.Action.V], answer: p.Defaults.Reject.V}
+	s := &Set{otherwise: actions[p.Defaults.Action.V], answer: p.Defaults.Reject.V}
+	s.seatTimeouts(p, base, former)
 	var faults config.Errors
 	c := &compiler{Set: s, policy: p, self: selfSpans(p.Self()), tags: s.numberTags(p.Rules), places: map[placeKey]uint32{}}
 	numbers := numbersOf(p.Rules)

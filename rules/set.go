@@ -145,9 +145,8 @@ func (s *Set) Len() int { return len(s.rules) }
 func (s *Set) Rules() []Rule { return s.listed }
 
 // Timeouts returns the sets of timeouts by Verdict.Timeouts: the policy's own first, and at
-// most conntrack.TimeoutSetsMax. The caller must not change them. A reload may give a number
-// another meaning: a connection that lives on takes its number from the new Set's verdict
-// on it.
+// most conntrack.TimeoutSetsMax. The caller must not change them. Of a Set that follows
+// another (CompileAfter) some may be of no rule, but of connections that live on.
 func (s *Set) Timeouts() []*conntrack.Timeouts { return s.timeouts }
 
 // PicksUp reports whether any rule admits connections in mid-stream. Where none does, the

@@ -34,7 +34,7 @@ func TestFieldsAreStable(t *testing.T) {
 		object  any
 	}{
 		{"status", api.Status{}}, {"conns", api.Conns{}}, {"drops", api.Drops{}}, {"gateways", api.Gateways{}}, {"kill", api.KillResult{}}, {"watch", api.WatchEvent{}},
-		{"promote, demote", api.Done{}}, {"check", node.CheckReport{}}, {"demo", demo.Report{}},
+		{"rules", api.Rules{}}, {"plan, reload", api.Plan{}}, {"promote, demote, confirm", api.Done{}}, {"check", node.CheckReport{}}, {"demo", demo.Report{}},
 	} {
 		fmt.Fprintf(&b, "%s\n", row.command)
 		for _, f := range fields(reflect.TypeOf(row.object), "") {

@@ -70,8 +70,11 @@ func printStatus(w io.Writer, s *api.Status) {
 		}
 		fmt.Fprintf(t, "port %s\t%s\t%s\t%s, %d queues\tin %d, out %d packets\n", p.Name, p.On(), carrier, p.Mode, p.Queues, p.Received.Packets, p.Sent.Packets)
 	}
-	fmt.Fprintf(t, "connections\t%d of %d\t%d evicted\tpolicy %s\t%d rules\n",
-		s.Connections.Count, s.Connections.Capacity, s.Connections.Ended[conntrack.EndEvicted.String()], s.Policy.Hash, s.Policy.Rules)
+	fmt.Fprintf(t, "connections\t%d of %d\t%d evicted\tpolicy %s\tgeneration %d, %d rules\n",
+		s.Connections.Count, s.Connections.Capacity, s.Connections.Ended[conntrack.EndEvicted.String()], s.Policy.Hash, s.Policy.Generation, s.Policy.Rules)
+	if left := s.Policy.Confirm; left != nil {
+		fmt.Fprintf(t, "reload\tgeneration %d goes back in %.0f s unless `holdfast confirm` comes first\n", s.Policy.Generation, *left)
+	}
 	t.Flush()
 	for _, e := range s.History {
 		fmt.Fprintf(w, "\n%s  %s in term %d: %s (%s)", e.At.Format("2006-01-02 15:04:05.000"), e.Role, e.Term, e.Cause, e.Evidence)

@@ -2,8 +2,9 @@ package config
 
 // Defaults are what holds where no rule says otherwise.
 type Defaults struct {
-	Action Value[Action] // Block or Reject: of what no rule matches; Block
-	Reject Value[Answer] // of rules that reject and do not say how
+	Action   Value[Action]   // Block or Reject: of what no rule matches; Block
+	Reject   Value[Answer]   // of rules that reject and do not say how
+	OnChange Value[OnChange] // of rules that do not say it
 }
 
 // Answer is what the sender of a rejected packet is told.
@@ -30,6 +31,7 @@ func (d *decoder) readDefaults(t *table) Defaults {
 	v := Defaults{Action: byDefault(Block)}
 	one(t, "action", choice("a default action", Block, Reject), &v.Action)
 	one(t, "reject", answer, &v.Reject)
+	one(t, "on_change", onChange, &v.OnChange)
 	t.close("")
 	return v
 }

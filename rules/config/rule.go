@@ -29,6 +29,7 @@ type Rule struct {
 	OwnLimit  *Limit        // or one of its own; nil: none
 	Tag       Value[string] // of the packet from here on; match rules only
 	Log       Value[Log]
+	OnChange  Value[OnChange]
 	Reject    Value[Answer] // not Written: as Defaults say
 	Within    []Within      // the sections that it stands in, the outermost first
 	Conditions
@@ -99,6 +100,7 @@ func (d *decoder) readRule(t *table) Rule {
 	one(t, "gateway", named("gateway", nameMax), &r.Gateway)
 	many(t, "label", label, &r.Labels)
 	r.readLimit(t)
+	one(t, "on_change", onChange, &r.OnChange)
 	state := t.sub("state")
 	one(state, "mode", choice("a state mode", Strict, Liberal, Sloppy), &r.Mode)
 	one(state, "sync", choice("a sync mode", SyncAsync, SyncDefer, SyncNone), &r.Sync)

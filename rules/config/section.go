@@ -30,7 +30,7 @@ type Within struct {
 const sectionDepthMax = 8
 
 // sayings are the keys of a rule that one which names a section does not have: it only asks.
-var sayings = []string{"id", "action", "gateway", "label", "limit", "tag", "log", "reject", "state"}
+var sayings = []string{"id", "action", "gateway", "label", "limit", "tag", "log", "on_change", "reject", "state"}
 
 // readSections takes the sections; their rules are read where they stand.
 func (d *decoder) readSections(t *table) (all []Section) {

@@ -158,7 +158,7 @@ func (r *remote) sendHello(peerBoot uint64) {
 	}
 	m := wire.Hello{
 		VersionMin: wire.Version, VersionMax: wire.Version, Name: n.config.Name, Node: n.number, Boot: n.boot,
-		Policy: n.config.PolicyHash, Priority: n.config.Priority, Start: start, Sent: n.sent(),
+		Policy: n.policy.Load(), Priority: n.config.Priority, Start: start, Sent: n.sent(),
 	}
 	m.MTUs.Set(n.config.MTUs)
 	r.sendControl(m.Append)

@@ -73,6 +73,7 @@ type Node struct {
 	watch    *gate.Watch
 	moved    int64 // when every worker was last seen to have moved
 	lapses   atomic.Uint64
+	policy   atomic.Uint64 // hash of the one in force
 	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
 
 	kills kills
@@ -135,6 +136,7 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 		config: c, number: Number(c.Links), boot: 1,
 		events: make(chan event, 256), watch: gate.NewWatch(c.Progress), lives: map[uint64]bool{},
 	}
+	n.policy.Store(c.PolicyHash)
 	var peers []uint16
 	for i, l := range links {
 		n.boot = l.boot
@@ -145,6 +147,9 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 	n.election = NewElection(n.number, c.Priority, peers, c.Timing, c.Alone)
 	return n, nil
 }
+
+// SetPolicy says that another policy is in force. The peers hear of it with the next hello.
+func (n *Node) SetPolicy(hash uint64) { n.policy.Store(hash) }
 
 // Run takes part in the cluster until ctx ends. Then the lease is revoked and the peers
 // are told, so that one of them takes over at once.

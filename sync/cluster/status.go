@@ -75,7 +75,7 @@ func (r *remote) status() PeerStatus {
 		s.Beat = *b
 	}
 	if h := r.hello.Load(); h != nil {
-		s.SamePolicy = h.Policy == r.node.config.PolicyHash
+		s.SamePolicy = h.Policy == r.node.policy.Load()
 		s.MTUs = h.MTUs.Slice()
 	}
 	for lane := range r.node.lanes() {

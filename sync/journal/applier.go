@@ -24,7 +24,7 @@ type Applier struct {
 	shared   *Shared // where better states are told
 	neighbor func(*wire.Neighbor)
 	kill     func(*wire.Kill) bool // nil: no kill is carried out
-	limits   *limit.Table          // counts connections for the rules' limits; nil: none has one
+	limits   func() *limit.Table   // counts connections for the rules' limits: those of the policy in force
 	deleted  uint32                // connections that Deletes of killed ones have ended since the last KillTold
 
 	ours     []uint32 // by the sender's index: our index + 1, 0: unknown
@@ -43,7 +43,7 @@ type Applier struct {
 // NewApplier returns an applier of one peer. neighbor takes the MACs that the peer
 // tells; it must not keep what it is given.
 func NewApplier(table *conntrack.Table, pool *nat.Pool, shared *Shared, neighbor func(*wire.Neighbor)) *Applier {
-	return &Applier{table: table, pool: pool, shared: shared, neighbor: neighbor}
+	return &Applier{table: table, pool: pool, shared: shared, neighbor: neighbor, limits: func() *limit.Table { return nil }}
 }
 
 // OnKill sets what carries out the kills that the peer tells of, and answers them: it says
@@ -51,9 +51,9 @@ func NewApplier(table *conntrack.Table, pool *nat.Pool, shared *Shared, neighbor
 // peer's other messages can wait. Before anything is applied.
 func (a *Applier) OnKill(kill func(*wire.Kill) bool) { a.kill = kill }
 
-// CountIn sets where connections count for the limits of their rules. Before anything is
-// applied.
-func (a *Applier) CountIn(l *limit.Table) { a.limits = l }
+// CountIn sets where connections count for the limits of their rules: it is asked each time,
+// because a reload may change it. Before anything is applied.
+func (a *Applier) CountIn(limits func() *limit.Table) { a.limits = limits }
 
 // Deleted returns how many connections the peer has ended by Deletes as killed since it
 // was asked last. To be called by what OnKill has set.
@@ -166,21 +166,21 @@ func (a *Applier) bury() {
 // asked it.
 func (a *Applier) enter(s *conntrack.State, now int64) {
 	if s.Complete() {
-		a.limits.Enter(s.Rule, &s.Original.Src, now)
+		a.limits().Enter(s.Rule, &s.Original.Src, now)
 	}
 }
 
 // completed counts the connection that was joined last where that completed it.
 func (a *Applier) completed(now int64) {
 	if s := &a.applied.Ours; a.applied.Completed {
-		a.limits.Enter(s.Rule, &s.Original.Src, now)
+		a.limits().Enter(s.Rule, &s.Original.Src, now)
 	}
 }
 
 // leave uncounts one that has ended.
 func (a *Applier) leave(s *conntrack.State) {
 	if s.Complete() {
-		a.limits.Leave(s.Rule, &s.Original.Src)
+		a.limits().Leave(s.Rule, &s.Original.Src)
 	}
 }
 

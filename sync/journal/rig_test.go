@@ -189,7 +189,7 @@ func newSide(t testing.TB, capacity uint32) *side {
 	s := &side{table: table, pool: nat.NewPool(), limits: limits, way: newWay(t)}
 	shared := NewShared(New(1, NewOutlet([]*Link{&s.way.Link})))
 	s.Applier = NewApplier(table, s.pool, shared, func(n *wire.Neighbor) { s.neighbors = append(s.neighbors, *n) })
-	s.CountIn(limits)
+	s.CountIn(func() *limit.Table { return limits })
 	return s
 }
 

@@ -70,6 +70,26 @@ func (c *Client) Kill(ctx context.Context, r KillRequest) (s KillResult, err err
 	return s, c.post(ctx, "kill", r, &s)
 }
 
+// Rules asks for the rules with their counters.
+func (c *Client) Rules(ctx context.Context) (s Rules, err error) {
+	return s, c.get(ctx, "rules", nil, &s)
+}
+
+// Plan asks what a reload would change.
+func (c *Client) Plan(ctx context.Context, r PlanRequest) (s Plan, err error) {
+	return s, c.post(ctx, "plan", r, &s)
+}
+
+// Reload puts a policy in force.
+func (c *Client) Reload(ctx context.Context, r ReloadRequest) (s Plan, err error) {
+	return s, c.post(ctx, "reload", r, &s)
+}
+
+// Confirm keeps what was reloaded on condition.
+func (c *Client) Confirm(ctx context.Context) (s Done, err error) {
+	return s, c.post(ctx, "confirm", ConfirmRequest{}, &s)
+}
+
 // Promote asks for the role of active node.
 func (c *Client) Promote(ctx context.Context, r PromoteRequest) (s Done, err error) {
 	return s, c.post(ctx, "promote", r, &s)

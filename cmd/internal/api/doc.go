@@ -11,6 +11,10 @@
 //	GET  /v1/watch?selector=WORDS      WatchEvent, one per line (NDJSON), until the client goes
 //	POST /v1/kill     KillRequest      KillResult
 //	POST /v1/tables/add, delete, flush, replace   TableRequest   TableChange
+//	GET  /v1/rules                     Rules
+//	POST /v1/plan     PlanRequest      Plan
+//	POST /v1/reload   ReloadRequest    Plan
+//	POST /v1/confirm  ConfirmRequest   Done
 //	POST /v1/promote  PromoteRequest   Done
 //	POST /v1/demote   DemoteRequest    Done
 //

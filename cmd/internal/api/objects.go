@@ -83,9 +83,12 @@ type Traffic struct {
 
 // Policy names the policy in force.
 type Policy struct {
-	File  string `json:"file"`
-	Hash  string `json:"hash"`
-	Rules int    `json:"rules"`
+	File       string    `json:"file"`
+	Hash       string    `json:"hash"`
+	Rules      int       `json:"rules"`
+	Generation uint64    `json:"generation"` // 1 at the start, one more with each reload
+	Since      time.Time `json:"since"`
+	Confirm    *float64  `json:"confirm_left,omitempty"` // seconds until the policy before comes back, unless confirmed
 }
 
 // Connections counts the table.

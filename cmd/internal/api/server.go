@@ -26,6 +26,10 @@ type Daemon interface {
 	Drops() (Drops, error)
 	Gateways() (Gateways, error)
 	Kill(KillRequest) (KillResult, error)
+	Rules() (Rules, error)
+	Plan(PlanRequest) (Plan, error)
+	Reload(ReloadRequest) (Plan, error)
+	Confirm() (Done, error)
 	Promote(PromoteRequest) (Done, error)
 	Demote(DemoteRequest) (Done, error)
 	// Watch calls each with the events of the connections that the selector names, a few
@@ -139,6 +143,12 @@ func Handler(d Daemon) http.Handler {
 	handleTables(mux, d)
 	mux.HandleFunc("GET /v1/watch", watch(d))
 	mux.HandleFunc("POST /v1/kill", post(d.Kill))
+	mux.HandleFunc("GET /v1/rules", func(w http.ResponseWriter, r *http.Request) {
+		answer(w)(d.Rules())
+	})
+	mux.HandleFunc("POST /v1/plan", post(d.Plan))
+	mux.HandleFunc("POST /v1/reload", post(d.Reload))
+	mux.HandleFunc("POST /v1/confirm", post(func(ConfirmRequest) (Done, error) { return d.Confirm() }))
 	mux.HandleFunc("POST /v1/promote", post(d.Promote))
 	mux.HandleFunc("POST /v1/demote", post(d.Demote))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -54,6 +54,26 @@ func (f *fake) Kill(r KillRequest) (KillResult, error) {
 	return KillResult{DryRun: r.DryRun, Killed: map[string]int{"fw-a": 7}}, f.err
 }
 
+func (f *fake) Rules() (Rules, error) {
+	f.last = "rules"
+	return Rules{Rules: []Rule{{ID: "web"}}}, f.err
+}
+
+func (f *fake) Plan(r PlanRequest) (Plan, error) {
+	f.last = fmt.Sprintf("plan %+v", r)
+	return Plan{File: r.File}, f.err
+}
+
+func (f *fake) Reload(r ReloadRequest) (Plan, error) {
+	f.last = fmt.Sprintf("reload %+v", r)
+	return Plan{File: r.File}, f.err
+}
+
+func (f *fake) Confirm() (Done, error) {
+	f.last = "confirm"
+	return Done{Done: "confirmed"}, f.err
+}
+
 func (f *fake) Promote(r PromoteRequest) (Done, error) {
 	f.last = fmt.Sprintf("promote %+v", r)
 	return Done{"promoted"}, f.err
@@ -143,6 +163,10 @@ func TestEveryRequestReachesTheDaemon(t *testing.T) {
 		{func() (any, error) {
 			return c.Kill(ctx, KillRequest{Selector: []string{"all"}, DryRun: true, Manner: "silent"})
 		}, "kill {Selector:[all] DryRun:true Manner:silent}"},
+		{func() (any, error) { return c.Rules(ctx) }, "rules"},
+		{func() (any, error) { return c.Plan(ctx, PlanRequest{File: "/p"}) }, "plan {File:/p}"},
+		{func() (any, error) { return c.Reload(ctx, ReloadRequest{File: "/p", Confirm: 60}) }, "reload {File:/p Confirm:60 ThisNode:false}"},
+		{func() (any, error) { return c.Confirm(ctx) }, "confirm"},
 		{func() (any, error) { return c.Promote(ctx, PromoteRequest{Group: "main", Force: true}) }, "promote {Group:main Force:true}"},
 		{func() (any, error) { return c.Demote(ctx, DemoteRequest{Group: "main"}) }, "demote {Group:main}"},
 	} {
@@ -163,7 +187,11 @@ func TestEveryRequestReachesTheDaemon(t *testing.T) {
 		case KillResult:
 			want = KillResult{DryRun: true, Killed: map[string]int{"fw-a": 7}}
 		case Done:
-			want = Done{strings.Fields(row.want)[0] + "d"}
+			want = Done{strings.TrimSuffix(strings.Fields(row.want)[0], "e") + "ed"}
+		case Rules:
+			want, _ = f.Rules()
+		case Plan:
+			want = Plan{File: "/p"}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", row.want, diff)

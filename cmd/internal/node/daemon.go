@@ -19,10 +19,7 @@ import (
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
 	"holdfast/nat"
-	"holdfast/rules"
 	"holdfast/rules/config"
-	"holdfast/rules/limit"
-	"holdfast/rules/table"
 	"holdfast/sync/cluster"
 	"holdfast/sync/journal"
 	"holdfast/sync/wire"
@@ -32,8 +29,6 @@ import (
 type daemon struct {
 	version, name, group string
 	number               uint16 // in the cluster, as incarnations carry it
-	policyFile           string
-	policyHash           uint64
 	started              time.Time
 	log                  *slog.Logger
 
@@ -43,8 +38,6 @@ type daemon struct {
 	routes   *fib.Watcher
 	table    *conntrack.Table
 	pool     *nat.Pool
-	limits   *limit.Table // nil: no rule has one
-	rules    *rules.Set
 	lease    gate.Lease
 	links    []*cluster.PeerLink
 	lanes    []*journal.Journal
@@ -52,6 +45,8 @@ type daemon struct {
 	workers  []*dataplane.Worker
 	cluster  *cluster.Node
 
+	node      *config.Node // as it was at the start
+	reloading reloading
 	saving    saving
 	killing   killing
 	watching  watching
@@ -105,8 +100,8 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 	if err != nil {
 		return nil, err
 	}
-	d.name, d.group, d.policyFile, d.policyHash = plan.name, plan.group, plan.policyFile, p.Hash()
-	d.ports, d.rules, d.gateways = plan.ports, plan.rules, plan.gateways
+	d.name, d.group, d.node = plan.name, plan.group, n
+	d.ports, d.gateways = plan.ports, plan.gateways
 
 	server, err := api.Listen(plan.socket)
 	if err != nil {
@@ -128,7 +123,7 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 	if err := d.addDefaultRoutes(plan.defaults); err != nil {
 		return nil, err
 	}
-	if err := d.openTable(plan); err != nil {
+	if err := d.openTable(plan, p); err != nil {
 		return nil, err
 	}
 	if err := d.openLinks(plan); err != nil {
@@ -157,7 +152,7 @@ func releaseFailed(d *daemon, devices []*device) func() error {
 }
 
 // openTable makes the table, the port maps and the routes, and the first Snapshot.
-func (d *daemon) openTable(plan *plan) (err error) {
+func (d *daemon) openTable(plan *plan, p *config.Policy) (err error) {
 	d.number = cluster.Number(plan.links)
 	d.table, err = conntrack.New(conntrack.Config{
 		Capacity: plan.connections, Node: d.number,
@@ -167,21 +162,7 @@ func (d *daemon) openTable(plan *plan) (err error) {
 		return err
 	}
 	d.then(d.table.Close)
-	if err := d.table.SetTimeouts(plan.rules.Timeouts(), plan.adaptive, gate.Now()); err != nil {
-		return err
-	}
-	if d.limits, err = limit.New(&plan.limits, plan.connections); err != nil {
-		return err
-	}
-	tables, err := table.New(plan.tables, nil)
-	if err != nil {
-		return err
-	}
 	d.pool = nat.NewPool()
-	policy, err := nat.Compile(plan.translations, plan.site, d.pool)
-	if err != nil {
-		return err
-	}
 	links := map[int]packet.PortID{}
 	for _, p := range d.ports {
 		links[p.tap.Ifindex()] = p.ID
@@ -193,11 +174,12 @@ func (d *daemon) openTable(plan *plan) (err error) {
 		return err
 	}
 	d.then(func() error { d.routes.Close(); return nil })
-	d.snapshot.Store(&dataplane.Snapshot{
-		Rules: d.rules, NAT: policy, Ports: d.pool, Limits: d.limits, Tables: tables, Routes: d.routes.Table(), Table: d.table,
-		Gateways: d.gateways, Steering: plan.routes,
-	})
-	return nil
+	d.snapshot.Store(&dataplane.Snapshot{Ports: d.pool, Routes: d.routes.Table(), Table: d.table, Gateways: d.gateways})
+	next, err := d.prepare(p, plan, d.pool)
+	if err != nil {
+		return err
+	}
+	return d.publish(next)
 }
 
 // openLinks opens the sockets to the peers and the lanes that send through them.
@@ -228,7 +210,7 @@ func (d *daemon) openWorkers(plan *plan) error {
 	for i, queues := range d.queues {
 		w, err := dataplane.NewWorker(dataplane.Config{
 			ID: i, Workers: len(d.queues), Node: d.number, Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
-			Journal: d.lanes[i], Fragments: fragments, Resolver: d.routes, RuleHits: make([]atomic.Uint64, d.rules.Len()+1),
+			Journal: d.lanes[i], Fragments: fragments, Resolver: d.routes,
 		})
 		if err != nil {
 			return err
@@ -247,7 +229,7 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 	}
 	d.cluster, err = cluster.NewNode(cluster.Config{
 		Name: d.name, Group: d.group, Priority: plan.priority, Timing: plan.timing, Alone: plan.alone,
-		Links: plan.links, Keys: plan.keys, PolicyHash: d.policyHash, MTUs: mtus(d.ports),
+		Links: plan.links, Keys: plan.keys, PolicyHash: d.generation().hash, MTUs: mtus(d.ports),
 		Lease: &d.lease, Progress: progress, Journals: d.lanes, Shared: d.shared,
 		Applier: func() *journal.Applier {
 			a := journal.NewApplier(d.table, d.pool, d.shared, d.learnNeighbor)

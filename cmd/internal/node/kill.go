@@ -169,7 +169,8 @@ type kill struct {
 	names   selector.Names
 	before  conntrack.Incarnation
 	manner  dataplane.Manner
-	byClass bool // the class alone decides, and nobody need be told
+	choose  func() conntrack.Choice // what is meant, for one goroutine
+	byClass bool                    // the class alone decides, and nobody need be told
 	classes conntrack.Kill
 	tell    bool // a Delete for each
 
@@ -180,6 +181,13 @@ type kill struct {
 func newKill(d *daemon, s *selector.Selector, before conntrack.Incarnation, manner dataplane.Manner) *kill {
 	k := &kill{d: d, s: s, names: d.names(), before: before, manner: manner}
 	k.byClass = s.OfClass(&k.names) && manner == dataplane.Silent
+	k.choose = func() conntrack.Choice {
+		choice := conntrack.Choice{Class: k.meansClass}
+		if !k.s.OfClass(&k.names) {
+			choice.Conn = func(v *conntrack.View) bool { return k.s.Match(v, &k.names) }
+		}
+		return choice
+	}
 	return k
 }
 
@@ -259,10 +267,7 @@ func (k *kill) steps(from, to uint32, one func(from, count uint32) (next uint32)
 }
 
 func (k *kill) markPart(from, to uint32) {
-	choice := conntrack.Choice{Class: k.meansClass}
-	if !k.s.OfClass(&k.names) {
-		choice.Conn = func(v *conntrack.View) bool { return k.s.Match(v, &k.names) }
-	}
+	choice := k.choose()
 	now := gate.Now()
 	k.steps(from, to, func(from, count uint32) uint32 {
 		next, n := k.d.table.KillEach(from, count, now, k.before, &choice)
@@ -320,7 +325,7 @@ func (r *reaper) release(gone *conntrack.Reaped) {
 	pool := r.d.pool
 	pool.Release(pool.BindingOf(gone.State.Original, gone.State.Reply))
 	if gone.State.Complete() {
-		r.d.limits.Leave(gone.State.Rule, &gone.State.Original.Src)
+		r.d.limits().Leave(gone.State.Rule, &gone.State.Original.Src)
 	}
 	if a, ok := dataplane.AbortOf(gone, r.manner); ok {
 		r.pending = append(r.pending, a)

@@ -60,14 +60,14 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	if p.Cluster.Alone.V == config.AloneWait {
 		pl.alone = cluster.AloneWait
 	}
-	var err error
-	if pl.rules, err = rules.Compile(p); err != nil {
+	if err := pl.compile(p, &rules.Former{}); err != nil {
 		return nil, err
 	}
 	if err := rules.CheckNAT(p); err != nil {
 		return nil, err
 	}
 	if n.KeyFile.Written() {
+		var err error
 		if pl.keys, err = seal.ReadKeyFile(n.KeyFile.V); err != nil {
 			return nil, fmt.Errorf("%v: %w", n.KeyFile.Pos, err)
 		}
@@ -78,10 +78,18 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 		}
 	}
 	pl.addPorts(n, p)
+	return pl, nil
+}
+
+// compile makes the parts that a reload can change; the Set follows a former one.
+func (pl *plan) compile(p *config.Policy, former *rules.Former) (err error) {
+	if pl.rules, err = rules.CompileAfter(p, former); err != nil {
+		return err
+	}
 	pl.translations, pl.site = rules.Translations(p), rules.Site(p)
 	pl.adaptive = rules.Adaptive(p)
 	pl.limits, pl.tables = rules.Limits(p), rules.Tables(p)
-	return pl, pl.addGateways(p)
+	return pl.addGateways(p)
 }
 
 // addGateways compiles the gateways and what goes by them.

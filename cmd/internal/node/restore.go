@@ -14,6 +14,7 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
+	"holdfast/dataplane/packet"
 	"holdfast/rules"
 	"holdfast/rules/config"
 	"holdfast/rules/table"
@@ -74,7 +75,7 @@ func (s *saving) header(now int64) saved.Header {
 // is no peer to ask.
 func (d *daemon) takeSaved(plan *plan, p *config.Policy) {
 	s := &d.saving
-	s.path, s.meaning, s.policy, s.peers = plan.stateFile, meaningOf(p), d.policyHash, len(plan.links) > 0
+	s.path, s.meaning, s.policy, s.peers = plan.stateFile, meaningOf(p), d.generation().hash, len(plan.links) > 0
 	if s.path == "" {
 		return
 	}
@@ -133,8 +134,8 @@ func (d *daemon) restore(file *saved.File) {
 		down:    uint64(away.Milliseconds()), now: now,
 	}
 	r.applier.CountIn(d.limits)
-	if file.Header.Policy != d.policyHash {
-		r.rules, r.tables = d.rules, d.snapshot.Load().Tables
+	if file.Header.Policy != d.generation().hash {
+		r.rules, r.tables = d.set(), d.snapshot.Load().Tables
 	}
 	err := file.Each(r.one)
 	expired := d.expire(now)
@@ -176,19 +177,26 @@ func (r *restorer) one(s *conntrack.State) {
 }
 
 // again asks rules about a connection that others have admitted, and gives it what they say
-// of it. Rules see the original source and the final destination.
+// of it.
 func again(set *rules.Set, tables *table.Tables, s *conntrack.State) bool {
-	tuple := s.Original
-	tuple.Dst = s.Reply.Src
-	if srcPort, _ := s.Original.ReplyPorts(); s.Reply.SrcPort != srcPort {
-		tuple.DstPort = s.Reply.SrcPort // its destination's port is translated
-	}
+	tuple := judged(&s.Original, &s.Reply)
 	v := set.Match(&tuple, s.Ingress, s.Egress, nil, tables)
 	if v.Action != rules.Pass {
 		return false
 	}
 	s.Rule, s.Sync, s.Mode, s.PickUp, s.Timeouts = v.Number, v.Sync, conntrack.Mode(v.Mode), v.PickUp || s.PickUp, v.Timeouts
 	return true
+}
+
+// judged returns the tuple that rules see of a connection: its original source and its
+// final destination.
+func judged(original, reply *packet.Tuple) packet.Tuple {
+	tuple := *original
+	tuple.Dst = reply.Src
+	if srcPort, _ := original.ReplyPorts(); reply.SrcPort != srcPort {
+		tuple.DstPort = reply.SrcPort // its destination's port is translated
+	}
+	return tuple
 }
 
 // expire ends what is out of time, all at once: nobody was there to do it bit by bit.
@@ -200,7 +208,7 @@ func (d *daemon) expire(now int64) (n int) {
 			s := &ended[i].State
 			d.pool.Release(d.pool.BindingOf(s.Original, s.Reply))
 			if s.Complete() {
-				d.limits.Leave(s.Rule, &s.Original.Src)
+				d.limits().Leave(s.Rule, &s.Original.Src)
 			}
 		}
 		n += count
@@ -215,6 +223,11 @@ func (d *daemon) save() {
 	s.running.Wait()
 	if s.path == "" {
 		return
+	}
+	if g := d.generation(); g.number > 1 {
+		// Numbers of timeouts follow what was reloaded; the next life counts from the start,
+		// so it must ask the rules about each connection again.
+		s.policy = 0
 	}
 	h := s.header(gate.Now())
 	n, err := saved.Write(s.path, &h, d.table)

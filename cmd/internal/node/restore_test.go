@@ -14,7 +14,6 @@ import (
 	"holdfast/nat"
 	"holdfast/rules"
 	"holdfast/rules/config"
-	"holdfast/rules/limit"
 	"holdfast/sync/journal"
 	"holdfast/sync/saved"
 )
@@ -47,16 +46,8 @@ func newLife(t *testing.T, path, policy string) *life {
 		t.Fatal(err)
 	}
 	l := &life{file: p, plan: plan{stateFile: path}}
-	l.daemon = &daemon{log: slog.New(slog.NewTextHandler(&l.said, nil)), policyHash: p.Hash(), pool: nat.NewPool(),
+	l.daemon = &daemon{log: slog.New(slog.NewTextHandler(&l.said, nil)), pool: nat.NewPool(),
 		shared: journal.NewShared(journal.New(0, journal.NewOutlet(nil)))}
-	if l.daemon.rules, err = rules.Compile(p); err != nil {
-		t.Fatal(err)
-	}
-	l.snapshot.Store(&dataplane.Snapshot{Rules: l.daemon.rules})
-	limits := rules.Limits(p)
-	if l.limits, err = limit.New(&limits, 1000); err != nil {
-		t.Fatal(err)
-	}
 	if l.table, err = conntrack.New(conntrack.Config{Capacity: 1000, Node: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +56,17 @@ func newLife(t *testing.T, path, policy string) *life {
 			t.Error(err)
 		}
 	})
+	l.snapshot.Store(&dataplane.Snapshot{Ports: l.pool, Table: l.table})
+	if err := l.plan.compile(p, &rules.Former{}); err != nil {
+		t.Fatal(err)
+	}
+	first, err := l.prepare(p, &l.plan, l.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.publish(first); err != nil {
+		t.Fatal(err)
+	}
 	return l
 }
 
@@ -111,8 +113,8 @@ func (l *life) is(t *testing.T, connections, ports, sources int) {
 	for _, u := range l.pool.Usage() {
 		held += u.Used
 	}
-	if l.table.Len() != connections || held != ports || l.limits.Sources() != sources {
-		t.Errorf("%d connections, %d ports held, %d sources; want %d, %d, %d\n%s", l.table.Len(), held, l.limits.Sources(), connections, ports, sources, &l.said)
+	if l.table.Len() != connections || held != ports || l.limits().Sources() != sources {
+		t.Errorf("%d connections, %d ports held, %d sources; want %d, %d, %d\n%s", l.table.Len(), held, l.limits().Sources(), connections, ports, sources, &l.said)
 	}
 }
 

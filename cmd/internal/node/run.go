@@ -45,12 +45,14 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 		part("data plane", func() error { return w.Run(lower) })
 	}
 	part("tables", func() error { d.expireTables(lower); return nil })
+	part("hangups", func() error { d.obeyHangups(lower); return nil })
 	part("announcements", func() error { d.announce(lower); return nil })
 	part("api", func() error { return server.Serve(d) })
 	d.log.Info("running", "node", d.name, "workers", len(d.workers), "ports", len(d.ports))
 	notifyReady(d)
 
 	err := d.cluster.Run(ctx)
+	d.reloading.end()
 	if outer.Err() == nil {
 		err = errors.Join(err, context.Cause(ctx)) // a part failed, nobody asked for the end
 	}

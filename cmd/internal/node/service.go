@@ -64,11 +64,11 @@ func (d *daemon) each(s *selector.Selector, visit func(*conntrack.View)) {
 func (d *daemon) names() selector.Names {
 	return selector.Names{
 		Rule: func(number uint32) (string, []string) {
-			r, _ := d.rules.ByNumber(number)
+			r, _ := d.ruleOf(number)
 			return r.ID, r.Labels
 		},
 		Labels: func() (all []string) {
-			for _, r := range d.rules.Rules() {
+			for _, r := range d.set().Rules() {
 				all = append(all, r.Labels...)
 			}
 			return all
@@ -136,10 +136,8 @@ func protoName(p packet.Proto) string {
 }
 
 func (d *daemon) ruleName(number uint32) string {
-	if r, ok := d.rules.ByNumber(number); ok {
-		return r.ID
-	}
-	return ""
+	r, _ := d.ruleOf(number)
+	return r.ID
 }
 
 // selfName is what rules and listings call the node itself.

@@ -26,7 +26,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	s := api.Status{
 		Node: d.name, Version: d.version, Started: d.started,
 		Groups: []api.Group{}, Peers: []api.Peer{}, Ports: []api.Port{}, Workers: []api.Worker{},
-		Policy:      api.Policy{File: d.policyFile, Hash: hash(d.policyHash), Rules: d.rules.Len()},
+		Policy:      d.policyStatus(),
 		Connections: api.Connections{Count: uint32(d.table.Len()), Capacity: uint32(d.table.Capacity())},
 	}
 	s.Connections.Ended = d.ended()

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/cmd/internal/api"
 	"holdfast/conntrack"
+	"holdfast/dataplane"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
 	"holdfast/sync/seal"
@@ -23,7 +24,8 @@ const patience = 10 * time.Second
 func watched(t *testing.T) (d *daemon, role *atomic.Uint32) {
 	t.Helper()
 	pl := load(t, "fw-a", seal.Key{})
-	d = &daemon{name: "fw-a", ports: pl.ports, rules: pl.rules, gateways: pl.gateways}
+	d = &daemon{name: "fw-a", ports: pl.ports, gateways: pl.gateways}
+	d.snapshot.Store(&dataplane.Snapshot{Rules: pl.rules})
 	role = &atomic.Uint32{}
 	role.Store(uint32(gate.Active))
 	d.watching.role = func() gate.Role { return gate.Role(role.Load()) }
