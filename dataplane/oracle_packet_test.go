@@ -68,11 +68,11 @@ func (o *oracle) build(c *talk, s *step, from, to endpoint, id uint16, ttl, tos 
 		udp.SetNetworkLayerForChecksum(sums)
 		stack = append(stack, udp)
 	case packet.ICMP:
-		kind, identifier := uint8(packet.ICMPEchoReply), max(from.port, to.port)
+		kind, identifier := uint8(packet.ICMPEchoReply), from.port
 		if request {
 			kind = packet.ICMPEchoRequest
 		}
-		if identifier = from.port; s.from == wan {
+		if s.from == wan {
 			identifier = to.port
 		}
 		stack = append(stack, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(kind, 0), Id: identifier, Seq: id})

@@ -78,8 +78,10 @@ func run(t *testing.T, policy *Policy, pool *Pool, steps []step) {
 			if taken, ok := pool.Take(s.original, reply); !ok || taken != b {
 				t.Errorf("Take gives %+v %v, Source gave %+v", taken, ok, b)
 			}
-			if !pool.Release(b) || !pool.Release(b) {
-				t.Error("what Source and Take held is not held")
+			for _, of := range []string{"Source", "Take"} {
+				if !pool.Release(b) {
+					t.Errorf("what %s held is not held", of)
+				}
 			}
 		})
 	}
