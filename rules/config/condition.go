@@ -101,7 +101,7 @@ func ttlRange(n *node) (r ByteRange, bad *fault) {
 	case errFirst != nil || errLast != nil || first == 0:
 		return r, &fault{what: n.literal() + " is not a time to live", mend: how}
 	case last < first:
-		return r, &fault{what: fmt.Sprintf("%s ends before it begins", n.literal()), mend: fmt.Sprintf("write \"%d-%d\"", last, first)}
+		return r, &fault{what: n.literal() + " runs backwards", mend: fmt.Sprintf("write \"%d-%d\"", last, first)}
 	}
 	return ByteRange{uint8(first), uint8(last)}, nil
 }

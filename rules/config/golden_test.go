@@ -12,15 +12,28 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the messages that testdata/bad expects")
+var update = flag.Bool("update", false, "write the messages that testdata/bad and testdata/broken expect")
 
-// TestBadFiles reads every file of testdata/bad and compares what is said about it with
-// the file beside it: all faults, in order, each with its place and how to mend it.
-func TestBadFiles(t *testing.T) {
-	t.Chdir("testdata/bad")
+// TestBadFiles reads files with many faults, about one part of the language each.
+func TestBadFiles(t *testing.T) { golden(t, "testdata/bad", 1) }
+
+// TestBrokenFiles reads files that each have one fault that people make, and one with ten.
+func TestBrokenFiles(t *testing.T) {
+	golden(t, "testdata/broken", 60)
+	var all Errors
+	if _, _, err := Load("ten-mistakes.toml"); !errors.As(err, &all) || len(all) != 10 {
+		t.Errorf("of ten mistakes %d are told:\n%v", len(all), err)
+	}
+}
+
+// golden reads every file of a folder, which are so many at least, and compares what is said
+// about it with the file beside it: all faults, in order, each with its place and how to mend
+// it.
+func golden(t *testing.T, folder string, least int) {
+	t.Chdir(folder)
 	files, err := filepath.Glob("*.toml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no files: %v", err)
+	if err != nil || len(files) < least {
+		t.Fatalf("%d files: %v", len(files), err)
 	}
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
@@ -32,13 +45,13 @@ func TestBadFiles(t *testing.T) {
 				t.Fatal("accepted")
 			}
 			got := err.Error() + "\n"
-			golden := strings.TrimSuffix(file, ".toml") + ".txt"
+			expected := strings.TrimSuffix(file, ".toml") + ".txt"
 			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+				if err := os.WriteFile(expected, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
-			want, err := os.ReadFile(golden)
+			want, err := os.ReadFile(expected)
 			if err != nil {
 				t.Fatal(err)
 			}

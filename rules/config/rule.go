@@ -90,6 +90,7 @@ func (m SyncMode) MarshalText() ([]byte, error) { return []byte(m.String()), nil
 func (d *decoder) readRule(t *table) Rule {
 	r := Rule{Pos: t.pos}
 	faults := len(d.errs)
+	t.value("section") // a key too, of rules that readPlace reads
 	need(t, "id", named("rule", nameMax), `"web-out"`, &r.ID)
 	need(t, "action", choice("an action", Pass, Block, Reject, Match), `"pass"`, &r.Action)
 	r.readAsks(t)
