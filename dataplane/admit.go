@@ -36,6 +36,9 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	if !w.comesFrom(b.in, p.Tuple.Src) {
 		return dropped(drop.SourceInvalid), false
 	}
+	if w.unclaimed(&turn.Tuple.Dst, &hop) {
+		return dropped(drop.NATUnclaimed), false
+	}
 	if why == drop.NoRoute {
 		return w.refuseRoute(b, i, hop.Kind), false
 	}

@@ -6,8 +6,8 @@ import (
 )
 
 // Antispoof is how a port judges the sources of packets that have no connection yet (L6,
-// RFC 3704). The zero value is the strict way. An address of the node itself is nobody's
-// source, whatever the way.
+// RFC 3704). The zero value is the strict way. An address of the node itself, or one that
+// it answers for, is nobody's source, whatever the way.
 type Antispoof uint8
 
 // The ways, as the policy's `antispoof` names them.
@@ -22,7 +22,7 @@ const (
 // RFC 3704 section 4 for several providers).
 func (w *Worker) comesFrom(in *share, src packet.Addr) bool {
 	back := w.hopTo(src)
-	if back.Kind == fib.Local {
+	if back.Kind == fib.Local || w.unclaimed(&src, &back) {
 		return false
 	}
 	switch in.Antispoof {

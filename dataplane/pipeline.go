@@ -94,6 +94,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 		if p.IsICMPError() {
 			return dropped(drop.ICMPErrorType) // a redirect: nobody tells us our way (L5)
 		}
+		if w.vouch(b, i) {
+			return fate{why: drop.Pass}
+		}
 		return w.toKernel(b.in, b.frame[i])
 	}
 	if b.hit[i].Found && p.TTL <= 1 && w.goesOn(b, i) {

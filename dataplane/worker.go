@@ -87,6 +87,7 @@ type Worker struct {
 	sweptAt      int64  // when
 	ended        [sweepStep]conntrack.Ended
 	announce     atomic.Int32 // announcements asked for
+	announcing   announcing   // of external addresses, under way
 	aborts       aborts
 	accounted    atomic.Pointer[xsk.Account]
 	askedFor     atomic.Bool // somebody wants a fresh account
@@ -211,7 +212,7 @@ func (w *Worker) turn() (busy bool) {
 		busy = w.serveKernel() || busy
 	}
 	w.retryParked()
-	w.makeAnnouncements()
+	busy = w.makeAnnouncements() || busy
 	busy = w.makeAborts() || busy
 	w.flush()
 	w.refill()

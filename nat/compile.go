@@ -53,6 +53,7 @@ func Prepare(blueprint []Translation, site Site, pool *Pool) (*Policy, error) {
 		c.close(&blueprint[i])
 	}
 	c.closeServices()
+	c.addForeign(blueprint)
 	for x := range c.terms {
 		for i, p := range c.static {
 			if p.Contains(x.addr.Netip()) {

@@ -45,6 +45,12 @@
 // connections of before; then a port is free too early or too late, and never is a packet
 // delivered wrongly, because every reply tuple is proved by the table.
 //
+// # Who answers for external addresses
+//
+// Those that lie in a port's own network are asked for there, by ARP and ND. Policy.Answers
+// says which they are, and the data plane answers: they are in no kernel, so nothing of
+// them has to move with the role, and they are not addresses of the node.
+//
 // # Rules of a port (the items are of docs/behaviour.md)
 //
 //   - It belongs to one inside endpoint (address, port, protocol) at a time, whatever

@@ -45,6 +45,7 @@ type Policy struct {
 	destination [drop.PortsMax][]*rule // by the port that a connection came in by
 	source      [drop.PortsMax][]*rule // by the port that it leaves by
 	openings    map[packet.Addr]*opening
+	foreign     [drop.PortsMax]foreign         // by port
 	own         map[packet.PortID][2]*external // the node's first address on a port, by family: for a hairpin without a better one
 
 	terms  map[*external]*terms // for Enforce, as static

@@ -179,6 +179,10 @@ type Site struct {
 	// Addresses of the node itself, by port: those that Masquerade gives, in this order, and
 	// Redirect redirects to.
 	Addresses map[packet.PortID][]netip.Addr
+	// Networks are those that its ports are in, by port, and Gateways routers in them: it
+	// answers for external addresses that lie there.
+	Networks map[packet.PortID][]netip.Prefix
+	Gateways []netip.Addr
 	// Services are the ports of its own addresses that it answers on: they are never given
 	// to a connection (I14).
 	Services []Service

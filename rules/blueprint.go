@@ -45,11 +45,15 @@ func CheckNAT(p *config.Policy) error {
 
 // Site returns what translations must know of the ports of a policy, and of what the node answers.
 func Site(p *config.Policy) nat.Site {
-	site := nat.Site{Addresses: map[packet.PortID][]netip.Addr{}, Services: services(p)}
+	site := nat.Site{Addresses: map[packet.PortID][]netip.Addr{}, Networks: map[packet.PortID][]netip.Prefix{}, Services: services(p)}
+	for _, g := range p.Gateways {
+		site.Gateways = append(site.Gateways, g.Address.V)
+	}
 	for i := range p.Ports {
 		for _, a := range p.Ports[i].Addresses {
 			id := packet.PortID(i)
 			site.Addresses[id] = append(site.Addresses[id], a.V.Addr())
+			site.Networks[id] = append(site.Networks[id], a.V.Masked())
 		}
 	}
 	return site

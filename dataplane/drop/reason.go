@@ -76,6 +76,7 @@ const (
 	RuleReject        // a reject rule; an answer was sent
 	NATExhausted      // every port of the external address is taken (I9)
 	NATNoTarget       // a translation applies and has nothing to translate to (I15)
+	NATUnclaimed      // to an external address of a port's network, and no translation takes it
 	NATUntranslatable // the address has no image under NPTv6 (J4, J5)
 	NoRoute           // no route to the destination (L2)
 	SourceInvalid     // the source is reached through another port (anti-spoof)
@@ -125,7 +126,7 @@ var reasonNames = [reasonsCount]string{
 	ICMPErrorMismatched: "icmp-error-mismatched", ICMPErrorSequence: "icmp-error-sequence",
 	ICMPErrorUnmatched: "icmp-error-unmatched", ICMPTypeUntracked: "icmp-type-untracked", TableFull: "table-full",
 	TupleClash: "tuple-clash", PickUpTranslated: "pick-up-translated", AdmissionShed: "admission-shed", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
-	NATNoTarget: "nat-no-target", NATUntranslatable: "nat-untranslatable",
+	NATNoTarget: "nat-no-target", NATUnclaimed: "nat-unclaimed", NATUntranslatable: "nat-untranslatable",
 	FragmentInvalid: "fragment-invalid", FragmentOverlap: "fragment-overlap", FragmentTiny: "fragment-tiny",
 	FragmentChecksum: "fragment-checksum", FragmentTimeout: "fragment-timeout", FragmentPressure: "fragment-pressure",
 	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",

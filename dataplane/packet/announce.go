@@ -69,15 +69,20 @@ func AppendUnsolicitedNA(dst []byte, mac MAC, addr Addr) int {
 		to: allNodesMAC, from: mac, src: addr, dst: allNodes,
 		proto: ICMPv6, ttl: ttlOnLink, class: classBestEffort, length: advertisementLen,
 	}
+	return h.putAdvertisement(dst, advertisementRouter|advertisementOverride)
+}
+
+// putAdvertisement writes the advertisement by which the station of the header says that
+// the header's source is there.
+func (h *header) putAdvertisement(dst []byte, flags byte) int {
 	na, frameLen := h.put(dst)
 	if frameLen == 0 {
 		return 0
 	}
-	na[0] = icmpv6NeighborAdvertisement
-	na[4] = advertisementRouter | advertisementOverride
-	copy(na[8:], addr[:])
+	na[0], na[4] = icmpv6NeighborAdvertisement, flags
+	copy(na[8:], h.src[:])
 	na[24], na[25] = optionTargetLinkLayer, 1
-	copy(na[26:], mac[:])
+	copy(na[26:], h.from[:])
 	h.putSum(na, icmpSumAt)
 	return frameLen
 }
