@@ -110,6 +110,9 @@ func longestProbe(t *testing.T, n int, tuple func(i int) packet.Tuple) (longest 
 // than random ones, by three buckets of a cache line each at most, whatever the key.
 func TestREL32_HashFlood(t *testing.T) {
 	n := 20_000
+	if raceBuild {
+		n = 5_000
+	}
 	if os.Getenv("HOLDFAST_SOAK") != "" {
 		n = 1_000_000
 	}
