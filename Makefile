@@ -86,15 +86,20 @@ SOAK_FUZZTIME ?= 60s
 
 # The full counts. Every part runs even when one fails; the result holds what each said.
 #
-#	hostile  2,000,000 random packets through the path, every byte of every kind of packet
+#	hostile  2,000,000 random packets through the path, every byte of every kind of packet;
+#	         1,000,000 from outside, and what comes back
 #	flood    2,000,000 packets of SYN and of UDP flood into a small table
 #	hash     1,000,000 tuples of each family that an adversary would choose
 #	oracle   1,000,000 packets through the kernel's tracker and ours (root)
 #	translation  the same for translation, ICMP errors and fragments (root)
+#	decoder  10,000,000 packets read by us and by gopacket, all chains of eight IPv6 headers
+#	nat      10,000,000 packets there and back, and requests for ports of services
+#	pieces   all sequences of four pieces that may overlap
+#	sizes    pings of 1,000 random sizes up to 65,507 bytes, in both families (root)
 #	test     all tests, shuffled, with the race detector
 #	fuzz     every fuzz target for SOAK_FUZZTIME
 #
-# The first five run without the race detector, which would make them ten times as long;
+# All but the last two run without the race detector, which would make them ten times as long;
 # `test` runs what they run again with it, in the gate's counts.
 soak: SOAK_DATE := $(shell date -u +%Y-%m-%dT%H%M%SZ)
 soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be committed
@@ -110,11 +115,15 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 		part $$name env HOLDFAST_SOAK=1 HOLDFAST_SEED=$(SEED) $(GO) test -count=1 -v -timeout $(SOAK_LIMIT) -run "$$tests" $$package; \
 	}; \
 	{ echo "holdfast $(VERSION), $(SOAK_DATE), seed $(SEED)"; uname -srm; $(GO) version; echo "$$(nproc) cores"; } > $$result; \
-	full hostile ./dataplane 'TestREL18|TestA6'; \
+	full hostile ./dataplane 'TestREL18|TestA6|TestREL37|TestREL38'; \
 	full flood ./dataplane 'TestB15|TestREL31'; \
 	full hash ./conntrack 'TestREL32'; \
 	full oracle ./conntrack/oracle 'TestREL22'; \
 	full translation ./dataplane 'TestREL22'; \
+	full decoder ./dataplane/packet 'TestREL20|TestM4|TestREL23'; \
+	full nat ./nat 'TestREL20|TestREL38|TestI1_|TestI4_|TestI12_'; \
+	full pieces ./dataplane/fragment 'TestREL23'; \
+	full sizes ./cmd/holdfast 'TestK1_PingOfEverySize'; \
 	part test env HOLDFAST_SEED=$(SEED) $(MAKE) --no-print-directory test SHUFFLE=$(SEED) TEST_TIMEOUT=$(SOAK_LIMIT); \
 	part demo bin/holdfast demo --trials $(TRIALS); \
 	part fuzz $(MAKE) --no-print-directory fuzz FUZZTIME=$(SOAK_FUZZTIME); \

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"math/rand/v2"
 	"net/netip"
+	"os"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -47,30 +50,96 @@ func thereAndBack(t *testing.T, policy *Policy, pool *Pool) {
 	rapid.Check(t, func(rt *rapid.T) {
 		original := drawOpening(rt)
 		payload := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(rt, "payload")
-		turn := policy.Destination(&original, lan)
-		reply, b, outcome := policy.Source(&turn, wan, rapid.IntRange(0, 1).Draw(rt, "attempt"))
-		switch outcome {
-		case Untranslatable, Exhausted:
-			return
-		}
-		if got := pool.BindingOf(original, reply); got != b {
-			rt.Fatalf("BindingOf gives %+v, Source %+v", got, b)
-		}
-		defer pool.Release(b)
-
-		there := rewritten(rt, original, reply.Reply(), payload)
-		if want := frameOf(reply.Reply(), payload); !bytes.Equal(there, want) {
-			rt.Fatalf("%v as %v\ngot  % x\nfull % x", original, reply.Reply(), there, want)
-		}
-		back := rewritten(rt, reply, original.Reply(), payload)
-		if want := frameOf(original.Reply(), payload); !bytes.Equal(back, want) {
-			rt.Fatalf("%v as %v\ngot  % x\nfull % x", reply, original.Reply(), back, want)
-		}
+		goAndReturn(rt, policy, pool, original, payload, rapid.IntRange(0, 1).Draw(rt, "attempt"))
 	})
 }
 
+// failing is what a test and a property have in common.
+type failing interface{ Fatalf(string, ...any) }
+
+// goAndReturn translates a packet and its answer, and reports whether it was translatable.
+func goAndReturn(t failing, policy *Policy, pool *Pool, original packet.Tuple, payload []byte, attempt int) bool {
+	turn := policy.Destination(&original, lan)
+	reply, b, outcome := policy.Source(&turn, wan, attempt)
+	switch outcome {
+	case Untranslatable, Exhausted:
+		return false
+	}
+	if got := pool.BindingOf(original, reply); got != b {
+		t.Fatalf("BindingOf gives %+v, Source %+v", got, b)
+	}
+	defer pool.Release(b)
+
+	there := rewritten(t, original, reply.Reply(), payload)
+	if want := frameOf(reply.Reply(), payload); !bytes.Equal(there, want) {
+		t.Fatalf("%v as %v\ngot  % x\nfull % x", original, reply.Reply(), there, want)
+	}
+	back := rewritten(t, reply, original.Reply(), payload)
+	if want := frameOf(original.Reply(), payload); !bytes.Equal(back, want) {
+		t.Fatalf("%v as %v\ngot  % x\nfull % x", reply, original.Reply(), back, want)
+	}
+	return true
+}
+
+// TestREL20_ThereAndBack is the same with packets by lot, of which there can be many: ten
+// million in a soak. HOLDFAST_SEED repeats a run.
+func TestREL20_ThereAndBack(t *testing.T) {
+	total, seed := 20_000, uint64(20)
+	if steps() >= 1_000_000 {
+		total = 10_000_000
+	}
+	if s := os.Getenv("HOLDFAST_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 0, 64)
+		if err != nil {
+			t.Fatalf("HOLDFAST_SEED: %v", err)
+		}
+		seed = n
+	}
+	policy, pool := roundTripPolicy(t)
+	r, translated := rand.New(rand.NewPCG(seed, 20)), 0
+	var payload [64]byte
+	for range total {
+		for i := 0; i < len(payload); i += 8 {
+			binary.NativeEndian.PutUint64(payload[i:], r.Uint64())
+		}
+		if goAndReturn(t, policy, pool, openingByLot(r), payload[:r.IntN(len(payload))], r.IntN(2)) {
+			translated++
+		}
+	}
+	t.Logf("seed %d: %d of %d packets were translated there and back", seed, translated, total)
+	if translated < total/2 { // the others were refused on a second attempt, where one to one leaves no other
+		t.Error("too few")
+	}
+}
+
+// openingByLot is drawOpening without rapid.
+func openingByLot(r *rand.Rand) (original packet.Tuple) {
+	all := [...]packet.Proto{packet.TCP, packet.UDP, packet.UDPLite, packet.DCCP, packet.SCTP, packet.ICMP, packet.ESP, 200}
+	original.Proto = all[r.IntN(len(all))]
+	query := uint16(packet.ICMPEchoRequest) << 8
+	if r.IntN(2) == 0 {
+		original.Src = addr([...]string{"fd01:203:405::", "fd02::"}[r.IntN(2)])
+		binary.NativeEndian.PutUint64(original.Src[6:], r.Uint64())
+		original.Dst = addr([...]string{"2001:db8:2::1", "2001:db8:2::9"}[r.IntN(2)])
+		if original.Proto == packet.ICMP {
+			original.Proto, query = packet.ICMPv6, packet.ICMPv6EchoRequest<<8
+		}
+	} else {
+		original.Src = packet.AddrFrom(netip.AddrFrom4([4]byte{10, byte(1 + r.IntN(4)), byte(r.Uint32()), byte(r.Uint32())}))
+		original.Dst = addr([...]string{"192.0.2.1", "192.0.2.2", "192.0.2.9"}[r.IntN(3)])
+	}
+	switch spaceOf(original.Proto) {
+	case noPorts:
+	case identifiers:
+		original.SrcPort, original.DstPort = uint16(r.Uint32()), query
+	default:
+		original.SrcPort, original.DstPort = uint16(1+r.IntN(0xffff)), uint16(1+r.IntN(60000))
+	}
+	return original
+}
+
 // rewritten builds a packet with one tuple and rewrites it to another.
-func rewritten(t *rapid.T, from, to packet.Tuple, payload []byte) []byte {
+func rewritten(t failing, from, to packet.Tuple, payload []byte) []byte {
 	frame := frameOf(from, payload)
 	var p packet.Parsed
 	if why := packet.Decode(frame, &p); why != drop.Pass {
