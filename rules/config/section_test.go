@@ -87,3 +87,14 @@ func TestIncludePattern(t *testing.T) {
 		t.Errorf("the rules are %v", ids)
 	}
 }
+
+// TestMatchLabelNotice: labels that a match rule does not hand on yet are told.
+func TestMatchLabelNotice(t *testing.T) {
+	p, err := ParsePolicy("p.toml", []byte("[ports.lan]\n[[rules]]\nid = \"m\"\naction = \"match\"\nlabel = \"x\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Notices) != 1 || p.Notices[0].Pos.Line != 5 {
+		t.Errorf("the notices are %v", p.Notices)
+	}
+}
