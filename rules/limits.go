@@ -20,6 +20,7 @@ func Limits(p *config.Policy) (plan limit.Plan) {
 	for i := range p.Limits {
 		byName[p.Limits[i].Name.V] = add(&p.Limits[i])
 	}
+	numbers := numbersOf(p.Rules)
 	for i := range p.Rules {
 		r := &p.Rules[i]
 		n := byName[r.Limit.V]
@@ -27,7 +28,7 @@ func Limits(p *config.Policy) (plan limit.Plan) {
 			n = add(r.OwnLimit)
 		}
 		if n != 0 {
-			plan.Rules = append(plan.Rules, limit.Rule{Number: Number(r.ID.V), Limit: n})
+			plan.Rules = append(plan.Rules, limit.Rule{Number: numbers[i], Limit: n})
 		}
 	}
 	return plan

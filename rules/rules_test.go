@@ -291,6 +291,14 @@ func TestNumbers(t *testing.T) {
 	if one[2] != Number(a) || one[0] == one[2] || other[0] != one[2] || other[1] != one[0] {
 		t.Errorf("%#x and %#x", one, other)
 	}
+	// A limit is found by the number that a connection has.
+	limited := config.Policy{Rules: []config.Rule{rule(a), rule(b)}}
+	for i := range limited.Rules {
+		limited.Rules[i].OwnLimit = &config.Limit{}
+	}
+	if plan := Limits(&limited); plan.Rules[0].Number != other[0] || plan.Rules[1].Number != other[1] {
+		t.Errorf("limits of %+v, want %#x", plan.Rules, other)
+	}
 	// The number travels between nodes, so it may never change.
 	if n := Number("web-out"); n != 0xbbd7a9bc {
 		t.Errorf("web-out has number %#x", n)
