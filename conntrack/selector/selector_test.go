@@ -111,6 +111,37 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+// TestTranslatedEnds: nat= means the end that is translated, or both of twice NAT, and the
+// addresses that these have become.
+func TestTranslatedEnds(t *testing.T) {
+	forwarded := conntrack.View{Flags: conntrack.DestinationNAT,
+		Original: tuple(packet.TCP, "203.0.113.9:40000", "203.0.113.2:80"), Reply: tuple(packet.TCP, "10.9.0.10:8080", "203.0.113.9:40000")}
+	twice := conntrack.View{Flags: conntrack.DestinationNAT | conntrack.SourceNAT,
+		Original: tuple(packet.TCP, "10.0.0.7:40000", "203.0.113.2:80"), Reply: tuple(packet.TCP, "10.9.0.10:8080", "10.9.0.1:61000")}
+	for _, row := range []struct {
+		text             string
+		forwarded, twice bool
+	}{
+		{"nat=dnat", true, true},
+		{"nat=snat", false, true},
+		{"nat=dnat nat=snat", false, true},
+		{"nat=none", false, false},
+		{"nat=10.9.0.10", true, true},
+		{"nat=10.9.0.1", false, true},
+		{"nat=203.0.113.9", false, false}, // its source, which nobody translates
+		{"nat=203.0.113.2", false, false}, // what it was, and dst= means
+		{"dst=203.0.113.2", true, true},
+	} {
+		s, err := ParseText(row.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := s.Match(&forwarded, names), s.Match(&twice, names); a != row.forwarded || b != row.twice {
+			t.Errorf("%s chooses the forwarded one: %t, the one of twice NAT: %t; want %t, %t", row.text, a, b, row.forwarded, row.twice)
+		}
+	}
+}
+
 // TestNamesUnknown: without names, words that need them choose nothing.
 func TestNamesUnknown(t *testing.T) {
 	for _, text := range []string{"label=web", "rule=web-out", "gateway=isp1", "port=lan", "node=fw-a"} {
