@@ -67,6 +67,7 @@ func scenarios() []Scenario {
 		{"N3", "ns per new connection, tracker and journal alone", births},
 		{"N4", "bytes per connection", memory},
 		{"N5", "which rule decides on a first packet, 10 to 100,000 rules", matching},
+		{"N6", "a reload of 100,000 rules, from the text to the swap", reloading},
 		{"N14", "kill by gateway, last packet", killByGateway},
 		{"N15", "kill by any selector, last packet", killByAny},
 		{"N16", "two workers against one, tracker alone", twoWorkers},

@@ -189,6 +189,18 @@ func TestMacrosMultiply(t *testing.T) {
 	}
 }
 
+// TestManyRules: what is written out is no macro, however much it is.
+func TestManyRules(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(ports)
+	for i := range 20_000 {
+		fmt.Fprintf(&b, "[[rules]]\nid = \"r%d\"\naction = \"pass\"\nproto = \"tcp\"\nto_port = [80, 443, 8080]\n", i)
+	}
+	if p := parsed(t, b.String()); len(p.Rules) != 20_000 {
+		t.Errorf("%d rules", len(p.Rules))
+	}
+}
+
 // TestDefaultGroup puts all ports into one group where the policy names none.
 func TestDefaultGroup(t *testing.T) {
 	p := parsed(t, ports)

@@ -10,7 +10,7 @@ import (
 const (
 	portsMax    = 64 // a set of ports fits one word
 	portNameMax = 12 // the TAP of a port is "hf-" and its name, within the kernel's 15 bytes
-	rulesMax    = 1 << 16
+	rulesMax    = 1 << 17
 	natMax      = 4096
 )
 
@@ -182,7 +182,7 @@ func (p *Policy) order(file *table) {
 		file.refuse(p.Routes[routesMax].Pos, "more than 1024 routes", "use lists and prefixes")
 	}
 	if len(p.Rules) > rulesMax {
-		file.refuse(p.Rules[rulesMax].Pos, "more than 65536 rules", "use lists and prefixes")
+		file.refuse(p.Rules[rulesMax].Pos, "more than 131072 rules", "use lists and prefixes")
 	}
 	if len(p.NAT) > natMax {
 		file.refuse(p.NAT[natMax].Pos, "more than 4096 translations", "use lists and prefixes")

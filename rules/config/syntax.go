@@ -16,7 +16,7 @@ import (
 
 // Bounds of what is read, so that a wrong file is an error and not a lack of memory.
 const (
-	fileSizeMax     = 8 << 20
+	fileSizeMax     = 32 << 20 // 100,000 rules have some 15 MiB
 	includeDepthMax = 8
 )
 
