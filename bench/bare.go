@@ -12,15 +12,14 @@ import (
 
 	"holdfast/dataplane/xdp"
 	"holdfast/dataplane/xsk"
-	"holdfast/internal/lab"
 )
 
 // bareForwarder is this program's `bare` command.
 func bareForwarder() forwarder {
-	return forwarder{"bare", func(ctx context.Context, l *line) (*lab.Process, error) {
+	return forwarder{"bare", func(ctx context.Context, l *line) (running, error) {
 		binary, err := os.Executable()
 		if err != nil {
-			return nil, err
+			return running{}, err
 		}
 		return l.run(ctx, binary, "bare", "--in", "f0", "--out", "f1", "--dst", macS0.String(), "--back", macG0.String())
 	}}

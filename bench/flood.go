@@ -15,7 +15,6 @@ import (
 
 	"holdfast/bench/gen"
 	"holdfast/bench/tracker"
-	"holdfast/internal/lab"
 )
 
 // The flood: SYNs with drawn sources and ports towards an address that nobody has, at 0.8
@@ -103,14 +102,11 @@ func (f flooding) String() string {
 func (l *line) flooded(ctx context.Context, f forwarder, rate uint64, length time.Duration) (out flooding, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	proc, err := f.start(ctx, l)
+	at, err := f.start(ctx, l)
 	if err != nil {
 		return out, fmt.Errorf("%s: %w", f.name, err)
 	}
-	defer func() {
-		cancel()
-		<-proc.Done()
-	}()
+	defer at.end()
 	listener, err := l.sink.Listen("tcp", farServer.String())
 	if err != nil {
 		return out, err
@@ -122,7 +118,7 @@ func (l *line) flooded(ctx context.Context, f forwarder, rate uint64, length tim
 		return out, err
 	}
 	clients.start(ctx)
-	if err := l.flood(proc, rate, length, &out); err != nil {
+	if err := l.flood(at.pids[0], rate, length, &out); err != nil {
 		return out, errors.Join(err, clients.close())
 	}
 	err = clients.close()
@@ -132,7 +128,7 @@ func (l *line) flooded(ctx context.Context, f forwarder, rate uint64, length tim
 }
 
 // flood sends it, in two halves.
-func (l *line) flood(proc *lab.Process, rate uint64, length time.Duration, out *flooding) error {
+func (l *line) flood(pid int, rate uint64, length time.Duration, out *flooding) error {
 	g0, err := index(l.gen, "g0")
 	if err != nil {
 		return err
@@ -155,7 +151,7 @@ func (l *line) flood(proc *lab.Process, rate uint64, length time.Duration, out *
 				return err
 			}
 			out.offered, out.taken = w.offered(), w.rate()
-			memory, err := tracker.Anonymous(proc.Pid())
+			memory, err := tracker.Anonymous(pid)
 			if err != nil {
 				return err
 			}

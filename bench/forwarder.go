@@ -13,10 +13,35 @@ import (
 	"holdfast/internal/lab"
 )
 
-// forwarder is a process that forwards between f0 and f1: Holdfast or a peer.
+// forwarder is what forwards between f0 and f1: Holdfast or a peer.
 type forwarder struct {
 	name  string
-	start func(ctx context.Context, l *line) (*lab.Process, error)
+	start func(ctx context.Context, l *line) (running, error)
+}
+
+// running is a forwarder at work.
+type running struct {
+	pids []int // processes or kernel threads that do its work
+	end  func()
+}
+
+// cpu is the CPU time it has used so far.
+func (r running) cpu() (sum time.Duration) {
+	for _, pid := range r.pids {
+		sum += cpuTime(pid)
+	}
+	return sum
+}
+
+// endProcess ends a forwarder's process in its own time, so that a profile is complete.
+func endProcess(p *lab.Process) {
+	_ = p.Kill(unix.SIGTERM) // the error says that it is gone
+	select {
+	case <-p.Done():
+	case <-time.After(3 * time.Second):
+		_ = p.Kill(unix.SIGKILL)
+		<-p.Done()
+	}
 }
 
 // sample is what one round of one forwarder gave.
@@ -37,20 +62,11 @@ func (l *line) measure(ctx context.Context, f forwarder, t traffic, length time.
 		}
 		defer sink.Close()
 	}
-	proc, err := f.start(ctx, l)
+	at, err := f.start(ctx, l)
 	if err != nil {
 		return s, fmt.Errorf("%s: %w", f.name, err)
 	}
-	defer func() {
-		// In its own time, so that a profile is complete; the error says that it is gone.
-		_ = proc.Kill(unix.SIGTERM)
-		select {
-		case <-proc.Done():
-		case <-time.After(3 * time.Second):
-			cancel()
-			<-proc.Done()
-		}
-	}()
+	defer at.end()
 	err = l.gen.Do(func() error {
 		if err := pin(0, coreGenerator); err != nil {
 			return err
@@ -63,12 +79,12 @@ func (l *line) measure(ctx context.Context, f forwarder, t traffic, length time.
 		if _, err := g.Send(30*time.Second, t.warmUp()); err != nil {
 			return err
 		}
-		cpu := cpuTime(proc.Pid())
+		cpu := at.cpu()
 		w, err := l.window(g, length)
 		if err != nil {
 			return err
 		}
-		s = sample{rate: w.rate(), offered: w.offered(), cost: float64(cpuTime(proc.Pid())-cpu) / float64(w.arrived)}
+		s = sample{rate: w.rate(), offered: w.offered(), cost: float64(at.cpu()-cpu) / float64(w.arrived)}
 		return nil
 	})
 	if err != nil {
@@ -78,29 +94,30 @@ func (l *line) measure(ctx context.Context, f forwarder, t traffic, length time.
 }
 
 // run starts a forwarder's process on its core and waits until it says it is ready.
-func (l *line) run(ctx context.Context, binary string, args ...string) (*lab.Process, error) {
+func (l *line) run(ctx context.Context, binary string, args ...string) (running, error) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return running{}, err
 	}
 	defer reader.Close()
 	proc, err := l.fw.Start(ctx, lab.Program{Path: binary, Args: args, Stdout: writer, Stderr: os.Stderr})
 	err = errors.Join(err, writer.Close())
 	if err != nil {
-		return nil, err
+		return running{}, err
 	}
 	if err := reader.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return nil, err
+		return running{}, err
 	}
 	if _, err := reader.Read(make([]byte, 64)); err != nil {
-		return nil, fmt.Errorf("%s %v did not become ready: %w", binary, args, err)
+		return running{}, fmt.Errorf("%s %v did not become ready: %w", binary, args, err)
 	}
-	return proc, pinAll(proc.Pid(), coreFirewall)
+	return processRunning(proc), pinAll(proc.Pid(), coreFirewall)
 }
 
-// versus runs two forwarders side by side, A B A B, with the same traffic.
+// versus runs forwarders side by side, A B C A B C, with the same traffic.
 type versus struct {
 	bare, holdfast forwarder
+	peers          *peers // nil: none
 	rounds         int
 	length         time.Duration
 }
@@ -108,9 +125,22 @@ type versus struct {
 // contest is what the rounds gave, one value a round.
 type contest struct {
 	ratios, bares, ours, costs []float64 // costs: ns of CPU time per packet above the bare forwarder's
+	peers                      []peerRounds
+}
+
+// peerRounds is what one of the kernel's peers gave.
+type peerRounds struct {
+	name          string
+	rates, ratios []float64 // ratios: Holdfast's rate to this
+	costs         []float64 // ns of CPU time per packet
 }
 
 func (v versus) run(ctx context.Context, l *line, at string, t traffic, report func(string)) (c contest, err error) {
+	if v.peers != nil {
+		for _, f := range v.peers.forwarders {
+			c.peers = append(c.peers, peerRounds{name: f.name})
+		}
+	}
 	for round := range v.rounds {
 		a, err := l.measure(ctx, v.bare, t, v.length)
 		if err != nil {
@@ -124,8 +154,20 @@ func (v versus) run(ctx context.Context, l *line, at string, t traffic, report f
 			at, round+1, v.rounds, a.rate, a.offered, a.cost, b.rate, b.offered, b.cost, b.rate/a.rate))
 		c.ratios, c.bares, c.ours = append(c.ratios, b.rate/a.rate), append(c.bares, a.rate), append(c.ours, b.rate)
 		c.costs = append(c.costs, b.cost-a.cost)
+		for i := range c.peers {
+			p, err := v.peers.line.measure(ctx, v.peers.forwarders[i], t, v.length)
+			if err != nil {
+				return c, err
+			}
+			report(fmt.Sprintf("    %s %.0f/s of %.0f/s (%.0f ns), holdfast to it %.3f\n", c.peers[i].name, p.rate, p.offered, p.cost, b.rate/p.rate))
+			c.peers[i].add(p, b.rate)
+		}
 	}
 	return c, nil
+}
+
+func (p *peerRounds) add(s sample, ours float64) {
+	p.rates, p.ratios, p.costs = append(p.rates, s.rate), append(p.ratios, ours/s.rate), append(p.costs, s.cost)
 }
 
 // point makes a row's point out of it; without a goal must is 0.
@@ -136,12 +178,25 @@ func (c contest) point(at string, must, aim float64) Point {
 	p.Peers["bare"], _, _ = median(c.bares)
 	p.Peers["holdfast"], _, _ = median(c.ours)
 	p.Peers["cost_ns"], _, _ = median(c.costs)
+	for _, peer := range c.peers {
+		p.Peers[peer.name], _, _ = median(peer.rates)
+		p.Peers["holdfast / "+peer.name], _, _ = median(peer.ratios)
+	}
 	return p
 }
 
 // best returns the highest rate of all rounds.
-func (c contest) best() float64 {
-	_, _, a := median(c.bares)
-	_, _, b := median(c.ours)
-	return max(a, b)
+func (c contest) best() (best float64) {
+	for _, rates := range append([][]float64{c.bares, c.ours}, c.rates()...) {
+		_, _, high := median(rates)
+		best = max(best, high)
+	}
+	return best
+}
+
+func (c contest) rates() (all [][]float64) {
+	for _, p := range c.peers {
+		all = append(all, p.rates)
+	}
+	return all
 }

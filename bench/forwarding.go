@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// connectionsN1 is how many connections each stateful peer has room for.
+const connectionsN1 = 2 << 20
+
 // forwardingPoint is one point of a row of forwarding; must 0: it has no goal.
 type forwardingPoint struct {
 	at        string
@@ -15,8 +18,8 @@ type forwardingPoint struct {
 	must, aim float64
 }
 
-func forwardingRow(ctx context.Context, quick bool, progress io.Writer, row Row, points []forwardingPoint) (_ Row, err error) {
-	v := versus{bare: bareForwarder(), rounds: 7, length: 3 * time.Second}
+func forwardingRow(ctx context.Context, quick bool, progress io.Writer, row Row, besides *peers, points []forwardingPoint) (_ Row, err error) {
+	v := versus{bare: bareForwarder(), peers: besides, rounds: 7, length: 3 * time.Second}
 	if quick {
 		v.rounds, v.length = 3, time.Second
 	}
@@ -32,7 +35,7 @@ func forwardingRow(ctx context.Context, quick bool, progress io.Writer, row Row,
 	if err != nil {
 		return row, err
 	}
-	v.holdfast = holdfast(binary, 2<<20)
+	v.holdfast = holdfast(binary, connectionsN1)
 	for _, p := range points {
 		c, err := v.run(ctx, l, p.at, p.traffic, func(line string) { io.WriteString(progress, line) })
 		if err != nil {

@@ -26,7 +26,7 @@ func (l *line) buildHoldfast(ctx context.Context) (string, error) {
 
 // holdfast is the daemon itself, a single node with one pass rule.
 func holdfast(binary string, connections int) forwarder {
-	return forwarder{"holdfast", func(ctx context.Context, l *line) (*lab.Process, error) {
+	return forwarder{"holdfast", func(ctx context.Context, l *line) (running, error) {
 		socket := filepath.Join(l.dir, "holdfast.sock")
 		for file, text := range map[string]string{
 			"node.toml": fmt.Sprintf(`policy = "policy.toml"
@@ -62,22 +62,22 @@ out = "wan"
 `,
 		} {
 			if err := os.WriteFile(filepath.Join(l.dir, file), []byte(text), 0o600); err != nil {
-				return nil, err
+				return running{}, err
 			}
 		}
 		proc, err := l.fw.Start(ctx, lab.Program{
 			Path: binary, Args: append([]string{"run", "--config", filepath.Join(l.dir, "node.toml")}, l.extra...), Stderr: os.Stderr,
 		})
 		if err != nil {
-			return nil, err
+			return running{}, err
 		}
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 			active, err := isActive(ctx, binary, socket)
 			if active {
-				return proc, pinAll(proc.Pid(), coreFirewall)
+				return processRunning(proc), pinAll(proc.Pid(), coreFirewall)
 			}
 			if time.Now().After(deadline) {
-				return nil, fmt.Errorf("holdfast did not become active: %w", err)
+				return running{}, fmt.Errorf("holdfast did not become active: %w", err)
 			}
 		}
 	}}

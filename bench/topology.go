@@ -45,6 +45,7 @@ type line struct {
 	gen, fw, sink *lab.Namespace
 	dir           string
 	extra         []string // arguments of `holdfast run`
+	napi          []int    // kernel threads that receive for fw, where the kernel forwards
 }
 
 // newLine builds the line. Offloads: checksums, TSO and GSO are off everywhere, so that
