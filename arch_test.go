@@ -38,6 +38,7 @@ var floors = []floor{
 	{"dataplane/xdp", 2, "kernel programs serve the sockets of xsk"},
 	{"dataplane/tap", 2, "the kernel's face of a port hands over frames as packet draws them"},
 	{"dataplane/fib", 2, "next hops are addresses of packet, followed from the kernel"},
+	{"dataplane/cookie", 2, "SYN cookies of tuples: bytes and a key"},
 	{"dataplane/fragment", 2, "fragments are tracked by what packet decoded"},
 	{"dataplane/gateway", 2, "a gateway is chosen by a tuple of packet; what it is to whom is decided above"},
 	{"conntrack", 2, "a connection is two tuples; it must not know NAT policy, rules or the wire"},

@@ -161,6 +161,9 @@ func (t *Table) Merge(index uint32, u *Update, now int64, a *Applied) ApplyOutco
 	if t.dead(c) {
 		return AppliedDead
 	}
+	if u.Flags&^c.flags&(Proxied|Spliced) != 0 {
+		return Unknown // its offset comes with the whole state alone
+	}
 	var s State
 	t.export(c, index, milliseconds(now), &s)
 	s.Flags = u.Flags&^(SourceNAT|DestinationNAT) | s.Flags&(SourceNAT|DestinationNAT)
@@ -175,6 +178,8 @@ func (t *Table) Merge(index uint32, u *Update, now int64, a *Applied) ApplyOutco
 // join brings a state of the same tuples into an entry. The caller holds its home.
 func (t *Table) join(c *Conn, class classID, s *State, now int64, a *Applied) ApplyOutcome {
 	ms := milliseconds(now)
+	wasHalf := c.halfOpen()
+	defer func() { t.countHalfLocked(c.link.Load()&^linkLive, !wasHalf, !c.halfOpen()) }()
 	switch {
 	case s.Incarnation < c.incarnation:
 		t.export(c, a.Index, ms, &a.Ours)
@@ -226,6 +231,7 @@ func (c *Conn) become(s *State, ms uint32) {
 // did not grow stays as exact as it is here; what grew is as the exporter rounded it.
 func (c *Conn) adopt(joined, ours *State) {
 	c.flags |= joined.Flags
+	c.offset = joined.Offset
 	if c.proto == packet.TCP {
 		was := c.tcp()
 		c.sets = [2]Seen{joined.Dir[Original].Seen, joined.Dir[Reply].Seen}

@@ -52,8 +52,10 @@ const (
 	SourceNAT                        // replies go to another address, port or identifier than the first packet's source
 	DestinationNAT                   // replies come from another address or port than the first packet's destination
 	PickedUp                         // begun in mid-stream: what its SYNs offered is not known (section F)
+	Proxied                          // its client was answered by the firewall, with a cookie (B16, see proxied.go)
+	Spliced                          // of a proxied one: its server has answered too, and Offset joins the two
 
-	flagsKnown = Replied | Assured | SourceNAT | DestinationNAT | PickedUp
+	flagsKnown = Replied | Assured | SourceNAT | DestinationNAT | PickedUp | Proxied | Spliced
 
 	bothNAT = SourceNAT | DestinationNAT
 )
@@ -61,7 +63,7 @@ const (
 // String returns the names of the set flags with a plus between.
 func (f Flags) String() string {
 	var names []string
-	for i, name := range []string{"replied", "assured", "snat", "dnat", "picked-up"} {
+	for i, name := range []string{"replied", "assured", "snat", "dnat", "picked-up", "proxied", "spliced"} {
 		if f&(1<<i) != 0 {
 			names = append(names, name)
 		}
@@ -101,7 +103,7 @@ func (m SyncMode) String() string {
 //	+-----+-----+------------+-------------------------+-----------+----+--+--+
 //	|link |seen |incarnation | addrs                   | ports     |zone|pr|fl|
 //	+-----+-----+------------+--+--------+------+------+-----+-----+----+--+--+
-//	|marks, scale, sets, class  | memo   | born | room |   the first line: 64 bytes
+//	|marks, scale, sets, class  | memo   | born |offset|   the first line: 64 bytes
 //	+---------------------------+--------+------+------+
 //	| edge[Original]                    | edge[Reply]                         |
 //	+-----------------------------------+-------------------------------------+
@@ -131,7 +133,10 @@ type Conn struct {
 	memoPos    uint32
 
 	born uint32 // when this node first knew of it; s
-	_    uint32 // room for the sequence offset of SYN cookies
+	// offset, of a proxied connection, is the cookie, the first number of the server that its
+	// client knows; once it is spliced, what is added to the server's numbers on their way
+	// to the client.
+	offset uint32
 
 	edge [2]edge
 }
@@ -370,7 +375,7 @@ func (t *Table) periodOver(c *Conn, key classKey, ms uint32) bool {
 
 // clear empties an entry that nobody else can see, except its link.
 func (c *Conn) clear() {
-	c.seen, c.incarnation, c.born = 0, 0, 0
+	c.seen, c.incarnation, c.born, c.offset = 0, 0, 0, 0
 	c.addrs, c.ports, c.zone, c.proto = [2]uint64{}, [2]uint32{}, 0, 0
 	c.flags, c.marks, c.class = 0, 0, 0
 	c.scale, c.sets = 0, [2]Seen{}
@@ -385,6 +390,7 @@ func (c *Conn) forget() {
 	c.marks &= markSix
 	c.scale, c.sets = 0, [2]Seen{}
 	c.memoPos, c.memoWindow, c.memoIs = 0, 0, 0
+	c.offset = 0
 	for d := range c.edge {
 		c.edge[d].forget()
 	}

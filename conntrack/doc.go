@@ -99,6 +99,12 @@
 //     timeout to five minutes. Three identical packets, Linux's third reason, do not:
 //     a retransmission is unacknowledged data already.
 //
+// # Proxied connections
+//
+// Where the firewall has answered a client with a cookie, the connection has an offset
+// between the numbers that its two ends know. The table holds the server's: what the client
+// sends is spliced before it is tracked, what the server sends after it. See proxied.go.
+//
 // # ICMP errors
 //
 // An error belongs to the connection of the packet that it quotes (Related) and changes

@@ -63,12 +63,22 @@ func (t *Table) relate(c *Conn, index uint32, d Direction, q *packet.Quote, r *R
 		return drop.Killed
 	case d == Reply && c.flags&Replied == 0:
 		return drop.ICMPErrorUnmatched
-	case c.proto == packet.TCP && key.mode() == ModeStrict && !c.hasSent(d, q.Seq):
+	case c.proto == packet.TCP && key.mode() == ModeStrict && !c.hasSent(d, q.Seq+c.quoted(d)):
 		return drop.ICMPErrorSequence
 	}
+	q.Shift = c.quoted(d)
 	r.Sent, r.Direction = t.tupleOf(c, index, d), d
 	r.Index, r.Incarnation, r.class = index, c.incarnation, key
 	return drop.Pass
+}
+
+// quoted returns what must be added to the number of a segment that went in direction d, as
+// it is quoted, for it to be what its sender knows.
+func (c *Conn) quoted(d Direction) uint32 {
+	if d == Reply && c.flags&Spliced != 0 {
+		return -c.offset
+	}
+	return 0
 }
 
 // hasSent reports whether a segment with this sequence number can have gone out in

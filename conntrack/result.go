@@ -55,9 +55,12 @@ type Result struct {
 	Flags       Flags
 	WasFlags    Flags // before the packet; Track only
 	Translated  bool  // Rewrite is valid, and to be applied; set only on packets that pass
+	Spliced     bool  // Splice is, as well
 	Index       uint32
 	Incarnation Incarnation
 	Rewrite     packet.Rewrite
+	Splice      packet.Splice
+	Window      uint16 // with Joined: what the client's side advertises to the server
 	class       classKey
 
 	State State // valid unless Change is ChangeNone
@@ -69,7 +72,7 @@ func (r *Result) fill(c *Conn, key classKey, state TCPState, index uint32, dir D
 	r.class = key
 	r.Direction, r.TCP, r.Flags = dir, state, c.flags
 	r.Index, r.Incarnation = index, c.incarnation
-	r.Translated = false
+	r.Translated, r.Spliced = false, false
 }
 
 // Class returns what the connection has from its rule and its way: for packets that pass

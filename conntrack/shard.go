@@ -132,7 +132,8 @@ type shard struct {
 	mu    sync.Mutex
 	slots uint32 // used, both directions; under mu
 	conns uint32 // entries at home here; under mu
-	_     [64 - 16]byte
+	half  uint32 // those of them that are half-open; under mu
+	_     [64 - 20]byte
 }
 
 // Levels. A shard at level k has 2^k buckets. Every level has its own address space,

@@ -65,7 +65,8 @@ type State struct {
 	Flags       Flags
 	Dir         [2]DirState // TCP; of SCTP Seen and MaxAck, see association.go; otherwise zero
 	Class
-	Idle uint32 // ms since the last packet, when exported
+	Offset uint32 // with Proxied: the cookie; with Spliced as well what is added to the server's numbers (proxied.go)
+	Idle   uint32 // ms since the last packet, when exported
 }
 
 // Merge makes s the join of s and o, which must be states of one connection, that is
@@ -81,6 +82,9 @@ func (s *State) Merge(o *State) {
 		*s = *o
 		s.Index = index
 		return
+	}
+	if sOf, oOf := s.Flags&(Proxied|Spliced), o.Flags&(Proxied|Spliced); oOf > sOf || oOf == sOf && o.Offset > s.Offset {
+		s.Offset = o.Offset // an Offset that joins two ends beats a cookie
 	}
 	s.Flags |= o.Flags
 	for d := range s.Dir {
@@ -258,7 +262,7 @@ func (t *Table) exportNew(c *Conn, index uint32, pr *Proposal, s *State) {
 		return
 	}
 	// What shape.dirs makes of a SYN that nobody has answered (TestExportOfSYN).
-	s.Index, s.Incarnation, s.Flags, s.Idle = index, c.incarnation, c.flags, 0
+	s.Index, s.Incarnation, s.Flags, s.Offset, s.Idle = index, c.incarnation, c.flags, c.offset, 0
 	e := &c.edge[Original]
 	o, r := &s.Dir[Original], &s.Dir[Reply]
 	o.Seen, o.Scale, o.MaxWin = c.sets[Original], c.scale.of(Original), exportedWindow(e.maxWin)
@@ -269,7 +273,7 @@ func (t *Table) exportNew(c *Conn, index uint32, pr *Proposal, s *State) {
 
 // exportTo fills in what the entry itself holds.
 func (c *Conn) exportTo(s *State, index uint32, ms uint32) {
-	s.Index, s.Incarnation, s.Flags, s.Idle = index, c.incarnation, c.flags, c.idle(ms)
+	s.Index, s.Incarnation, s.Flags, s.Offset, s.Idle = index, c.incarnation, c.flags, c.offset, c.idle(ms)
 	switch c.proto {
 	case packet.TCP:
 	case packet.SCTP:

@@ -47,6 +47,14 @@ func anyState(t *rapid.T, name string) State {
 		},
 		Idle: rapid.Uint32Range(0, 3).Draw(t, name+" idle"),
 	}
+	switch s.Flags & (Proxied | Spliced) {
+	case 0:
+	case Spliced: // never alone
+		s.Flags |= Proxied
+		fallthrough
+	default:
+		s.Offset = rapid.Uint32Range(0, 3).Draw(t, name+" offset")
+	}
 	// One incarnation has one reply tuple.
 	s.Reply = tuple(packet.TCP, "198.51.100.7", 80, "203.0.113.2", 50000+uint16(s.Incarnation))
 	for d := range s.Dir {

@@ -37,7 +37,12 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 		if !known {
 			r.WasTCP, r.WasComplete = c.tcp(), complete(&c.sets)
 			before := c.shape()
-			v = c.trackTCP(p, dir, key.mode())
+			if c.flags&Proxied == 0 {
+				v = c.trackTCP(p, dir, key.mode())
+			} else {
+				v = c.trackProxied(p, dir, key.mode(), r)
+			}
+			t.countHalfLocked(home, r.WasComplete, complete(&c.sets))
 			due = c.due(&before) // also where it only forwards: an overrun of the window moves an edge (C11)
 			state = c.tcp()
 		}
@@ -84,6 +89,9 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 	}
 	if c.flags&bothNAT != 0 {
 		t.translate(c, hit.Index, dir, &p.Tuple, r)
+	}
+	if c.flags&Proxied != 0 {
+		c.splice(p, dir, r)
 	}
 	t.unlock(home)
 	return OutcomePass
@@ -165,6 +173,7 @@ type Proposal struct {
 	Original packet.Tuple // of the first packet, as it came in
 	Reply    packet.Tuple // of the packets that will answer; Original.Reply() where nothing is translated
 	Class                 // the rule that admits it, and where it goes
+	Proxy    Proxy        // of TCP: what its client was answered
 }
 
 // Insert begins a connection with the packet p, whose tuple is pr.Original, and tracks
@@ -211,6 +220,7 @@ func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) Ins
 		c.pickUp(p)
 	case p.Tuple.Proto == packet.TCP:
 		c.begin(p)
+		c.answered(pr.Proxy)
 	case p.Tuple.Proto == packet.SCTP:
 		c.associate(p)
 	}
@@ -275,6 +285,9 @@ func (t *Table) linkLocked(c *Conn, index uint32, original, reply uint64) {
 	t.placeLocked(reply, Reply, index)
 	t.placeLocked(original, Original, index)
 	t.shards[home].conns++
+	if c.halfOpen() {
+		t.shards[home].half++
+	}
 }
 
 // unlinkLocked takes an entry out of the index. It is the caller's to give back after
@@ -285,4 +298,7 @@ func (t *Table) unlinkLocked(c *Conn, index uint32, original, reply uint64) {
 	t.clearLocked(reply, Reply, index)
 	storeWord(&c.link, 0)
 	t.shards[home].conns--
+	if c.halfOpen() {
+		t.shards[home].half--
+	}
 }

@@ -22,6 +22,10 @@ func (s *State) valid() bool {
 		return false
 	case s.Flags&PickedUp != 0 && (s.Original.Proto != packet.TCP || nat != 0):
 		return false
+	case s.Flags&Proxied != 0 && (s.Original.Proto != packet.TCP || s.Flags&PickedUp != 0):
+		return false
+	case s.Flags&Spliced != 0 && s.Flags&Proxied == 0, s.Offset != 0 && s.Flags&Proxied == 0:
+		return false
 	case s.Incarnation == 0 || s.Incarnation>>63 != 0 || s.Idle > idleMax || !s.Class.valid():
 		return false
 	case !validTuple(&s.Original) || !validTuple(&s.Reply):

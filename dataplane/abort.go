@@ -37,6 +37,7 @@ type Abort struct {
 	Original, Reply packet.Tuple
 	Edges           [2]conntrack.Edge
 	Class           conntrack.Class // by which way they are reached
+	ClientShift     uint32          // what the client knows the server's numbers by, see conntrack.State.ClientShift
 }
 
 // AbortOf returns what tells the ends of a connection that a kill has taken away. ok is
@@ -45,7 +46,7 @@ func AbortOf(r *conntrack.Reaped, m Manner) (a Abort, ok bool) {
 	if m == Silent || m == Reset && r.State.Original.Proto != packet.TCP {
 		return a, false
 	}
-	return Abort{m, r.State.Original, r.State.Reply, r.Edges, r.State.Class}, true
+	return Abort{m, r.State.Original, r.State.Reply, r.Edges, r.State.Class, r.State.ClientShift(&r.Edges)}, true
 }
 
 // aborts is where a worker's orders wait. Any goroutine adds, the worker takes.
@@ -133,7 +134,10 @@ func (w *Worker) abort(a *Abort) (ok bool) {
 			})
 		})
 	}
-	client := w.reset(&back, &toClient, &a.Edges[conntrack.Original], &a.Edges[conntrack.Reply])
+	own, peer := a.Edges[conntrack.Original], a.Edges[conntrack.Reply]
+	own.Acked += a.ClientShift
+	peer.End += a.ClientShift
+	client := w.reset(&back, &toClient, &own, &peer)
 	server := w.reset(&there, &toServer, &a.Edges[conntrack.Reply], &a.Edges[conntrack.Original])
 	return client && server
 }

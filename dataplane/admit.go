@@ -7,6 +7,7 @@ import (
 	"holdfast/dataplane/packet"
 	"holdfast/nat"
 	"holdfast/rules"
+	"holdfast/rules/config"
 )
 
 // proposalsMax bounds how many translations are proposed for one first packet whose reply
@@ -46,16 +47,18 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 		return w.refuseTTL(b, i), false
 	}
 	mayOpen := conntrack.MayOpen(p)
-	if mayOpen != drop.Pass && !(w.snapshot.Rules.PicksUp() && conntrack.MayPickUp(p)) {
+	found := w.proofOf(p, mayOpen)
+	if mayOpen != drop.Pass && !found.valid && !(w.snapshot.Rules.PicksUp() && conntrack.MayPickUp(p)) {
 		return dropped(mayOpen), false
 	}
-	facts := rules.FactsOf(b.frame[i], p)
+	facts := found.factsOf(b.frame[i], p)
 	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, hop.Port, &facts, w.snapshot.Tables)
 	if turn.Outcome == nat.Opened && verdict.Action != rules.Pass && w.snapshot.Rules.Default(&verdict) {
 		verdict.Action = rules.Pass // no rule speaks of it, and its mapping lets it in (I6)
 	}
-	if mayOpen != drop.Pass && !(verdict.Action == rules.Pass && verdict.PickUp) {
-		return dropped(mayOpen), false // in mid-stream, and its rule does not pick up
+	found.valid = found.valid && verdict.Action == rules.Pass && verdict.SynProxy != config.SynProxyNever
+	if mayOpen != drop.Pass && !found.valid && (verdict.Action != rules.Pass || !verdict.PickUp || w.proxies(b, p, &verdict)) {
+		return dropped(mayOpen), false // in mid-stream, and its rule does not pick up, or asks for a cookie
 	}
 	w.countRule(verdict.Rule, &turn.Tuple)
 	switch verdict.Action {
@@ -69,6 +72,12 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 		// Nothing is tracked, translated or replicated before the next hop is known.
 		w.config.Resolver.Resolve(hop.Port, hop.Via)
 		return w.park(b, i, &hop.Via), false
+	}
+	if found.valid {
+		return w.beginProven(b, i, &verdict, &hop, &found)
+	}
+	if mayOpen == drop.Pass && w.proxies(b, p, &verdict) {
+		return w.answerSYN(b, i, &hop), false
 	}
 	return w.beginWithin(b, i, &verdict, &hop)
 }
@@ -99,6 +108,7 @@ func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) (f
 			Mode: conntrack.Mode(verdict.Mode), PickUp: verdict.PickUp, Timeouts: verdict.Timeouts,
 		},
 	}
+	proposal.Proxy = w.proxyOf()
 	b.ofSelf(&proposal.Class)
 	// A binding whose reply tuple clashed is given back only after the next was drawn, so
 	// that it is not drawn again.

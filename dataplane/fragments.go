@@ -139,6 +139,9 @@ func (w *Worker) sendCut(b *burst, i int, out *share, hop packet.MAC) fate {
 		r.Rewrite.Apply(frame, p)
 		fresh = r.Rewrite.Changes&packet.ChangesSrc != 0
 	}
+	if r.Spliced {
+		r.Splice.Apply(frame, p)
+	}
 	packet.DecrementTTL(frame, p)
 	packet.SetMACs(frame, hop, out.MAC)
 	w.prepareCut(b, i, out.MTU)

@@ -62,8 +62,13 @@ func (w *Worker) settle(p *packet.Parsed, r *conntrack.Result) drop.Reason {
 	if w.snapshot.Table.Remove(r.Index, r.Incarnation, w.now, &last.State) {
 		w.bereave(&last.State, conntrack.EndLimited)
 		a := Abort{Manner: Reset, Original: last.State.Original, Reply: last.State.Reply}
-		a.Edges[r.Direction&1] = conntrack.Edge{End: p.Seq, Acked: p.Ack}
-		a.Edges[r.Direction&1^1] = conntrack.Edge{End: p.Ack, Acked: p.Seq}
+		seq := p.Seq
+		if r.Joined() { // its SYN/ACK counts as had: the client knows the number after the cookie
+			seq++
+			a.ClientShift = r.Splice.Seq
+		}
+		a.Edges[r.Direction&1] = conntrack.Edge{End: seq, Acked: p.Ack}
+		a.Edges[r.Direction&1^1] = conntrack.Edge{End: p.Ack, Acked: seq}
 		w.abort(&a) // where it cannot be told, an end finds out by itself
 	}
 	return limitReasons[v]

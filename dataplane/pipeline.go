@@ -107,7 +107,7 @@ func (w *Worker) judge(b *burst, i int) fate {
 	r := &w.result
 	switch w.track(b, i) {
 	case conntrack.OutcomeDrop:
-		return dropped(r.Reason)
+		return w.deny(b, i)
 	case conntrack.OutcomeMiss:
 		if r.Change == conntrack.ChangeEnded {
 			w.bereave(&r.State, r.Why) // it gave way to a new connection
@@ -132,6 +132,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 		}
 		w.record(r)
 		w.recorder.Packet(r, w.now)
+		if r.Joined() {
+			return w.join(b, i)
+		}
 	}
 
 	// 6. Next hop, by the connection's gateway or the destination behind the translation.
@@ -152,6 +155,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 	frame := b.frame[i]
 	if r.Translated {
 		r.Rewrite.Apply(frame, p)
+	}
+	if r.Spliced {
+		r.Splice.Apply(frame, p)
 	}
 	if p.TCPFlags&packet.FlagSYN != 0 {
 		clampMSS(frame, p, b.in, out)
@@ -184,6 +190,10 @@ func (w *Worker) track(b *burst, i int) conntrack.Outcome {
 func (w *Worker) record(r *conntrack.Result) {
 	switch r.Change {
 	case conntrack.ChangeUpdate:
+		if r.Joined() {
+			w.config.Journal.Insert(&r.State) // an update does not tell the offset
+			return
+		}
 		w.config.Journal.Update(&r.State)
 	case conntrack.ChangeNew, conntrack.ChangeReopened:
 		w.config.Journal.Insert(&r.State)

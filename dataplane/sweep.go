@@ -21,6 +21,9 @@ const (
 // long again, so that it never expires what a living peer still owns.
 func (w *Worker) sweep() {
 	w.sweepFragments()
+	if w.config.ID == 0 {
+		w.config.SynProxy.measure(w.snapshot.Table, w.now)
+	}
 	grace := conntrack.GraceShadow
 	if w.active {
 		grace = conntrack.GraceOwner

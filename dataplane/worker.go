@@ -51,6 +51,7 @@ type Config struct {
 	Resolver  Resolver
 	Fragments *fragment.Tracker // shared by all workers; nil: one of its own
 	Workers   int               // how many there are: each sweeps its share of the table
+	SynProxy  *SynProxy         // shared by all workers; nil: one of its own, with a secret of zeros
 	Node      uint16            // this node's number, as incarnations that it begins carry it
 }
 
@@ -82,6 +83,7 @@ type Worker struct {
 	hops         hops
 	recorder     Recorder // says what happens to connections, where somebody watches
 	parked       parking
+	proxying     proxying
 	parkedBefore [parkedMax]xsk.Desc
 	sweepAt      uint32 // the entry to look at next
 	sweptAt      int64  // when
@@ -101,6 +103,9 @@ func NewWorker(c Config) (_ *Worker, err error) {
 	w := &Worker{config: c, wake: -1, sweepAt: uint32(c.ID * sweepStep)}
 	if c.Fragments == nil {
 		w.config.Fragments = fragment.New()
+	}
+	if c.SynProxy == nil {
+		w.config.SynProxy = &SynProxy{}
 	}
 	w.addPorts(c.Ports)
 	for _, q := range c.Queues {
@@ -212,6 +217,7 @@ func (w *Worker) turn() (busy bool) {
 		busy = w.serveKernel() || busy
 	}
 	w.retryParked()
+	w.askServers()
 	busy = w.makeAnnouncements() || busy
 	busy = w.makeAborts() || busy
 	w.flush()

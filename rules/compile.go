@@ -23,7 +23,7 @@ func CompileAfter(p *config.Policy, former *Former) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{otherwise: actions[p.Defaults.Action.V], answer: p.Defaults.Reject.V}
+	s := &Set{otherwise: actions[p.Defaults.Action.V], answer: p.Defaults.Reject.V, synProxy: p.Defaults.SynProxy.V, proxies: p.Defaults.SynProxy.V != config.SynProxyNever}
 	s.seatTimeouts(p, base, former)
 	var faults config.Errors
 	c := &compiler{Set: s, policy: p, self: selfSpans(p.Self()), tags: s.numberTags(p.Rules), places: map[placeKey]uint32{}}
@@ -103,6 +103,11 @@ func (c *compiler) saysOf(r *config.Rule, number uint32) (says, config.Errors) {
 	if r.PickUp.Written() {
 		v.spoken |= partPickUp
 		c.picksUp = c.picksUp || r.PickUp.V
+	}
+	if r.SynProxy.Written() {
+		v.spoken |= partSynProxy
+		v.state.SynProxy = r.SynProxy.V
+		c.proxies = c.proxies || r.SynProxy.V != config.SynProxyNever
 	}
 	if r.Tag.Written() {
 		v.spoken |= partTag

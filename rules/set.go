@@ -20,15 +20,17 @@ type Set struct {
 	listed     []Rule     // in the order of the policy, the default behind them
 	byNumber   []uint32   // indices into listed, sorted by Rule.Number
 	timeouts   []*conntrack.Timeouts
-	conditions []conditions  // of the rules that have some
-	tags       []string      // by number, from 1
-	places     []place       // of sections, the outer before the inner
-	otherwise  Action        // of what no rule matches
-	answer     config.Answer // to that, if it is rejected
-	deciders   *classifier   // of the rules that decide; nil: there are few, and each is asked
-	speakers   *classifier   // of the match rules; nil: there are none, or deciders is nil
-	picksUp    bool          // some rule admits connections in mid-stream
-	asksTags   bool          // some rule matches by what match rules before it have set
+	conditions []conditions    // of the rules that have some
+	tags       []string        // by number, from 1
+	places     []place         // of sections, the outer before the inner
+	otherwise  Action          // of what no rule matches
+	answer     config.Answer   // to that, if it is rejected
+	deciders   *classifier     // of the rules that decide; nil: there are few, and each is asked
+	speakers   *classifier     // of the match rules; nil: there are none, or deciders is nil
+	picksUp    bool            // some rule admits connections in mid-stream
+	proxies    bool            // some rule has the firewall answer SYNs
+	synProxy   config.SynProxy // of rules that do not say
+	asksTags   bool            // some rule matches by what match rules before it have set
 }
 
 // rule is what a rule wants of a packet, in the order in which it is compared: what is
@@ -62,6 +64,7 @@ const (
 	partTimeouts
 	partTag
 	partLog
+	partSynProxy
 )
 
 // partsMax is how many parts there can be.
@@ -92,6 +95,9 @@ func (s *State) take(r *says, parts part) {
 	}
 	if parts&partLog != 0 {
 		s.Log = r.state.Log
+	}
+	if parts&partSynProxy != 0 {
+		s.SynProxy = r.state.SynProxy
 	}
 }
 
@@ -153,6 +159,10 @@ func (s *Set) Timeouts() []*conntrack.Timeouts { return s.timeouts }
 // path need not ask about packets that begin none.
 func (s *Set) PicksUp() bool { return s.picksUp }
 
+// Proxies reports whether any rule has the firewall answer SYNs. Where none does, the path
+// need not look for cookies.
+func (s *Set) Proxies() bool { return s.proxies }
+
 // ByNumber returns the rule of a number.
 func (s *Set) ByNumber(n uint32) (Rule, bool) {
 	i, ok := slices.BinarySearchFunc(s.byNumber, n, func(index, n uint32) int {
@@ -194,7 +204,7 @@ func (s *Set) match(q *query) Verdict {
 	if decider == none {
 		return s.unspoken(q)
 	}
-	var state State
+	state := s.unsaid()
 	if s.speakers != nil {
 		s.speakers.spoken(s, q, decider, &state)
 	}
@@ -215,7 +225,7 @@ const linearMax = 12
 
 // matchEach is Match without the classifier.
 func (s *Set) matchEach(q *query) Verdict {
-	var state State
+	state := s.unsaid()
 	for i := range s.rules {
 		r := &s.rules[i]
 		if s.differs(r, q) != FieldNone {
@@ -229,6 +239,9 @@ func (s *Set) matchEach(q *query) Verdict {
 	}
 	return s.unspoken(q)
 }
+
+// unsaid is what holds of a connection before any rule has spoken.
+func (s *Set) unsaid() State { return State{SynProxy: s.synProxy} }
 
 // verdict is what a rule decides, after what the match rules before it have said.
 func (s *Set) verdict(rule uint32, state State) Verdict {
@@ -255,7 +268,7 @@ func (s *Set) Explain(t *packet.Tuple, in, out packet.PortID, facts *Facts, tabl
 	v := s.match(&q)
 	q.tag = 0
 	var steps []Step
-	var state State
+	state := s.unsaid()
 	for i := range s.rules[:min(int(v.Rule)+1, len(s.rules))] {
 		differs := s.differs(&s.rules[i], &q)
 		steps = append(steps, Step{uint32(i), s.rules[i].unnamed(differs)})

@@ -21,7 +21,7 @@ func (s *Set) inOrder(q *query) Verdict {
 			n++
 		}
 	}
-	var state State
+	state := s.unsaid()
 	for {
 		var next *cursor
 		for i := range leaves[:n] {

@@ -45,6 +45,7 @@ type State struct {
 	Sync     conntrack.SyncMode
 	Mode     config.StateMode // how strictly sequence numbers are judged
 	PickUp   bool             // it may begin in the middle
+	SynProxy config.SynProxy  // whether the firewall answers its SYN
 	Timeouts uint8            // the number of its set of timeouts, see Set.Timeouts
 	Tag      uint8            // what the last match rule with a tag has set, see Set.Tag; 0: none
 	Log      config.Log       // what of the connection is logged

@@ -61,6 +61,8 @@ const (
 	TupleClash          // no free translation after the bounded search (I12)
 	PickUpTranslated    // a connection in mid-stream that a rule would pick up and the policy translate (F4)
 	AdmissionShed       // a first packet too many in an overloaded burst: what is established goes on (B15)
+	SYNProxyWaiting     // a client's segment while its server has not answered the proxy yet: it comes again (B16)
+	SYNProxyStale       // a server's answer to the proxy's SYN that belongs to an older connection; it is reset (B16)
 	Killed              // its connection was killed a moment ago and is being taken away (Q1)
 
 	// Fragments (BEHAVIOUR K). Each piece counts, also those that came before the reason did.
@@ -125,7 +127,7 @@ var reasonNames = [reasonsCount]string{
 	ICMPErrorType: "icmp-error-type", ICMPBadChecksum: "icmp-bad-checksum", ICMPErrorQuote: "icmp-error-quote",
 	ICMPErrorMismatched: "icmp-error-mismatched", ICMPErrorSequence: "icmp-error-sequence",
 	ICMPErrorUnmatched: "icmp-error-unmatched", ICMPTypeUntracked: "icmp-type-untracked", TableFull: "table-full",
-	TupleClash: "tuple-clash", PickUpTranslated: "pick-up-translated", AdmissionShed: "admission-shed", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
+	TupleClash: "tuple-clash", PickUpTranslated: "pick-up-translated", AdmissionShed: "admission-shed", SYNProxyWaiting: "syn-proxy-waiting", SYNProxyStale: "syn-proxy-stale", Killed: "killed", RuleBlock: "rule-block", RuleReject: "rule-reject", NATExhausted: "nat-exhausted",
 	NATNoTarget: "nat-no-target", NATUnclaimed: "nat-unclaimed", NATUntranslatable: "nat-untranslatable",
 	FragmentInvalid: "fragment-invalid", FragmentOverlap: "fragment-overlap", FragmentTiny: "fragment-tiny",
 	FragmentChecksum: "fragment-checksum", FragmentTimeout: "fragment-timeout", FragmentPressure: "fragment-pressure",

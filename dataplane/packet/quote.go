@@ -33,6 +33,9 @@ const (
 type Quote struct {
 	Tuple Tuple  // zone 0
 	Seq   uint32 // TCP only
+	// Shift is added to the quoted sequence number by Restore: the sender knows its bytes by
+	// other numbers than those that it was quoted with (see Splice).
+	Shift uint32
 
 	at    Parsed // where the parts lie in the frame: Version, L3, L4, End, finalDst and Tuple
 	whole int    // what the IP header says of the length from L4 on, also of what is not quoted; 0: it lies
@@ -202,10 +205,11 @@ func (q *Quote) Source(p *Parsed, sent *Tuple) Addr {
 // stays wrong; the error's own is computed anew over its whole length (H2).
 func (q *Quote) Restore(frame []byte, p *Parsed, sent *Tuple, source *Addr) {
 	inner := RewriteTo(q.Tuple, *sent)
-	if inner.Changes == 0 {
+	if inner.Changes == 0 && q.Shift == 0 {
 		return
 	}
 	inner.applyQuoted(frame, q)
+	q.shift(frame)
 
 	from, to := p.Tuple, p.Tuple
 	to.Src, to.Dst = *source, sent.Src
@@ -226,6 +230,18 @@ func (q *Quote) Restore(frame []byte, p *Parsed, sent *Tuple, source *Addr) {
 		total = add(total, pseudoSum(&to.Src, &to.Dst, ICMPv6, len(message)))
 	}
 	binary.BigEndian.PutUint16(message[icmpSumAt:], ^fold(total))
+}
+
+// shift does what Shift says, and adjusts the quoted checksum where it is quoted.
+func (q *Quote) shift(frame []byte) {
+	if q.Shift == 0 || q.Tuple.Proto != TCP {
+		return
+	}
+	h := frame[q.at.L4:q.at.End]
+	delta := advance(h, 4, q.Shift)
+	if len(h) >= tcpSumAt+2 {
+		adjust(h[tcpSumAt:], fold(delta))
+	}
 }
 
 // applyQuoted is Apply for a quoted packet, of whose transport header there may be little.

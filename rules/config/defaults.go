@@ -5,6 +5,7 @@ type Defaults struct {
 	Action   Value[Action]   // Block or Reject: of what no rule matches; Block
 	Reject   Value[Answer]   // of rules that reject and do not say how
 	OnChange Value[OnChange] // of rules that do not say it
+	SynProxy Value[SynProxy] // of rules that pass, where neither they nor match rules say
 }
 
 // Answer is what the sender of a rejected packet is told.
@@ -32,6 +33,7 @@ func (d *decoder) readDefaults(t *table) Defaults {
 	one(t, "action", choice("a default action", Block, Reject), &v.Action)
 	one(t, "reject", answer, &v.Reject)
 	one(t, "on_change", onChange, &v.OnChange)
+	one(t, "syn_proxy", synProxy, &v.SynProxy)
 	t.close("")
 	return v
 }

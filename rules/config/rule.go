@@ -30,8 +30,9 @@ type Rule struct {
 	Tag       Value[string] // of the packet from here on; match rules only
 	Log       Value[Log]
 	OnChange  Value[OnChange]
-	Reject    Value[Answer] // not Written: as Defaults say
-	Within    []Within      // the sections that it stands in, the outermost first
+	SynProxy  Value[SynProxy] // not Written: as Defaults say
+	Reject    Value[Answer]   // not Written: as Defaults say
+	Within    []Within        // the sections that it stands in, the outermost first
 	Conditions
 }
 
@@ -97,6 +98,7 @@ func (d *decoder) readRule(t *table) Rule {
 	one(t, "reject", answer, &r.Reject)
 	one(t, "tag", named("tag", nameMax), &r.Tag)
 	one(t, "log", logged, &r.Log)
+	one(t, "syn_proxy", synProxy, &r.SynProxy)
 	refuseUnbuilt(t)
 	one(t, "gateway", named("gateway", nameMax), &r.Gateway)
 	many(t, "label", label, &r.Labels)
@@ -159,6 +161,7 @@ func (r *Rule) check(d *decoder) {
 func (r *Rule) checkAsks(d *decoder) {
 	wantPorts(d, "rule "+r.ID.V, r.Protos, slices.Concat(r.FromPorts, r.ToPorts), "write two rules, one without ports")
 	r.checkConditions(d)
+	r.checkSynProxy(d)
 }
 
 // wantPorts refuses ports where a protocol that has them is not named, or one that has none.

@@ -21,7 +21,7 @@ const (
 
 // InsertMax is the longest Insert, in bytes with its frame header: TCP over IPv6, both
 // ends translated, with zone and idle time.
-const InsertMax = FrameHeaderSize + insertFixed + 4*18 + 2 + 4 + 2 + traitsSize + 2*endSize + 2*3
+const InsertMax = FrameHeaderSize + insertFixed + 4*18 + 2 + 4 + 2 + traitsSize + 2*endSize + 2*3 + 4
 
 const (
 	insertFixed = 20
@@ -54,6 +54,12 @@ const (
 //	+---------------+-----------------------+-----------------------+--------------+--------------+
 //	| traits (4)    | End, original (7)     | End, reply (7)        | MaxAck o. (3)| MaxAck r. (3)|
 //	+---------------+-----------------------+-----------------------+--------------+--------------+
+//
+// and the offset, if the flags say that it is proxied:
+//
+//	+---------------+
+//	| offset (4)    |
+//	+---------------+
 //
 // and, for SCTP, what each direction did and the tag that its packets carry:
 //
@@ -111,6 +117,9 @@ func AppendInsert(dst []byte, s *conntrack.State) []byte {
 	switch s.Original.Proto {
 	case packet.TCP:
 		dst = appendEdges(dst, &s.Dir)
+		if s.Flags&conntrack.Proxied != 0 {
+			dst = binary.BigEndian.AppendUint32(dst, s.Offset)
+		}
 	case packet.SCTP:
 		dst = appendTags(dst, &s.Dir)
 	}
@@ -144,6 +153,9 @@ func DecodeInsert(f *Frame, s *conntrack.State) error {
 	switch s.Original.Proto {
 	case packet.TCP:
 		c.edges(&s.Dir)
+		if s.Flags&conntrack.Proxied != 0 {
+			s.Offset = c.u32()
+		}
 	case packet.SCTP:
 		c.tags(&s.Dir)
 	}

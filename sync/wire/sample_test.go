@@ -99,6 +99,12 @@ var states = map[string]conntrack.State{
 		s.Reply, s.Flags = s.Original.Reply(), 0
 		return s
 	}(),
+	"tcp4-proxied": func() conntrack.State {
+		s := established(begun())
+		s.Flags |= conntrack.Proxied | conntrack.Spliced
+		s.Offset = 0xdeadbeef
+		return s
+	}(),
 	"tcp6-nat-both": six(), "udp4-nat": udp(), "sctp4-nat": sctp(), "icmp4-nat": icmp(),
 }
 

@@ -35,6 +35,7 @@ func TestSizes(t *testing.T) {
 		}
 	}
 	both := six()
+	both.Flags |= conntrack.Proxied
 	if n := len(AppendInsert(nil, &both)); n != InsertMax {
 		t.Errorf("the longest insert has %d bytes, InsertMax is %d", n, InsertMax)
 	}

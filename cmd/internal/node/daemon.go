@@ -207,10 +207,11 @@ func (d *daemon) openWorkers(plan *plan) error {
 		ports = append(ports, &p.Port)
 	}
 	fragments := fragment.New()
+	synProxy := &dataplane.SynProxy{Secret: plan.cookieSecret()}
 	for i, queues := range d.queues {
 		w, err := dataplane.NewWorker(dataplane.Config{
 			ID: i, Workers: len(d.queues), Node: d.number, Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
-			Journal: d.lanes[i], Fragments: fragments, Resolver: d.routes,
+			Journal: d.lanes[i], Fragments: fragments, SynProxy: synProxy, Resolver: d.routes,
 		})
 		if err != nil {
 			return err

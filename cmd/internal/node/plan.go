@@ -7,6 +7,7 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane"
+	"holdfast/dataplane/cookie"
 	"holdfast/dataplane/gateway"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
@@ -170,6 +171,17 @@ func (pl *plan) madeMAC(port string) (mac packet.MAC) {
 	copy(mac[:], sum[:])
 	mac[0] = mac[0]&^3 | 2
 	return mac
+}
+
+// cookieSecret makes the secret of SYN cookies from the cluster's key, so that a node that
+// takes over accepts those of the one before; a node without a key makes it at random.
+func (pl *plan) cookieSecret() cookie.Secret {
+	key := seal.NewKey()
+	if len(pl.keys) > 0 {
+		key = pl.keys[0]
+	}
+	sum := key.Derive("syn cookies")
+	return cookie.SecretOf([16]byte(sum[:16]))
 }
 
 // assign gives every receive queue a worker. Without a wish there are as many workers as
