@@ -6,6 +6,12 @@
 // it: one goroutine owns the election and the control lane, one goroutine per peer
 // reads datagrams. Workers never wait for either: they seal and send their own lanes.
 //
+// What a node does and who lets it are apart (drive.go): Receive, Due, Obey and Turn are
+// steps without goroutines, sockets or clock; Run takes them as sockets and tickers say,
+// and sync/simulator as a seed says. What is added to the node belongs into these steps:
+// time comes from Config.Now, randomness from Life.Random, datagrams leave by a
+// journal.Way, and nothing waits.
+//
 // The order that fencing rests on, per heartbeat of an active node:
 //
 //  1. read the clock

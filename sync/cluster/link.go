@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -21,26 +23,65 @@ import (
 // 1,400 bytes per second, some 300 ms in which the reader does not run.
 const receiveBuffer = 8 << 20
 
-// PeerLink is the way to one peer: the sealed sessions and a socket that is connected, so
-// the kernel drops what does not come from the peer's address and says when nobody
-// listens there.
+// PeerLink is the way to one peer: the sealed sessions and what carries their datagrams.
+// That is a socket that is connected, so the kernel drops what does not come from the
+// peer's address and says when nobody listens there.
 type PeerLink struct {
 	journal.Link
 	config LinkConfig
-	boot   uint64     // this node's life, told in the handshake
-	peer   *seal.Peer // Receive and Tick belong to the remote's reader
-	conn   *net.UDPConn
+	boot   uint64       // this node's life, told in the handshake
+	peer   *seal.Peer   // Receive and Tick belong to the remote's reader
+	conn   *net.UDPConn // nil where NewLink made it
 }
 
-func openLink(c LinkConfig, keys []seal.Key, boot uint64) (*PeerLink, error) {
+// Life is what the links of one life of a node have in common.
+type Life struct {
+	Boot   uint64     // names it; not 0
+	Keys   []seal.Key // as seal.Config has them
+	Random io.Reader  // of the handshakes; crypto/rand.Reader where nil
+}
+
+// OpenLinks opens a socket to every peer. The journals send through them, so they are
+// made before the node and closed after it.
+func OpenLinks(c []LinkConfig, keys []seal.Key) (links []*PeerLink, err error) {
+	life := Life{Boot: rand.Uint64() | 1, Keys: keys}
+	defer func() {
+		if err != nil {
+			for _, l := range links {
+				err = errors.Join(err, l.Close())
+			}
+			links = nil
+		}
+	}()
+	for _, l := range c {
+		link, err := openLink(l, life)
+		if err != nil {
+			return links, err
+		}
+		links = append(links, link)
+	}
+	return links, nil
+}
+
+// NewLink returns the way to a peer whose datagrams somebody else carries: way takes what
+// is sent, and what comes is handed to Node.Receive.
+func NewLink(c LinkConfig, life Life, way journal.Way) (*PeerLink, error) {
 	part := seal.Initiator
 	if c.Local.Compare(c.Peer) > 0 {
 		part = seal.Responder
 	}
-	peer, err := seal.NewPeer(seal.Config{Keys: keys, Payload: binary.BigEndian.AppendUint64(nil, boot), Part: part})
+	peer, err := seal.NewPeer(seal.Config{
+		Keys: life.Keys, Payload: binary.BigEndian.AppendUint64(nil, life.Boot), Part: part, Random: life.Random,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("sync link to %v: %w", c.Peer, err)
 	}
+	l := &PeerLink{config: c, boot: life.Boot, peer: peer}
+	l.Sessions, l.Way = peer, way
+	return l, nil
+}
+
+func openLink(c LinkConfig, life Life) (*PeerLink, error) {
 	dialer := net.Dialer{
 		LocalAddr: net.UDPAddrFromAddrPort(c.Local),
 		Control: func(_, _ string, raw syscall.RawConn) error {
@@ -51,15 +92,20 @@ func openLink(c LinkConfig, keys []seal.Key, boot uint64) (*PeerLink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sync link from %v on %q to %v: %w: check `links` in the node file", c.Local, c.Device, c.Peer, err)
 	}
-	l := &PeerLink{config: c, boot: boot, peer: peer, conn: conn.(*net.UDPConn)}
-	raw, err := l.conn.SyscallConn()
+	udp := conn.(*net.UDPConn)
+	var socket journal.Socket
+	raw, err := udp.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { socket = journal.Socket(fd) })
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("sync link to %v: %w", c.Peer, err), conn.Close())
 	}
-	if err := raw.Control(func(fd uintptr) { l.Fd = int(fd) }); err != nil {
-		return nil, errors.Join(fmt.Errorf("sync link to %v: %w", c.Peer, err), conn.Close())
+	l, err := NewLink(c, life, socket)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
-	l.Sessions = peer
+	l.conn = udp
 	return l, nil
 }
 
@@ -116,11 +162,11 @@ func (l *PeerLink) receive(buf []byte, wait time.Duration) (n int, refused bool,
 	return 0, false, nil
 }
 
-// send hands an unsealed datagram (a handshake) to the socket.
+// send hands an unsealed datagram (a handshake) to the way.
 func (l *PeerLink) send(datagram []byte) {
 	if len(datagram) > 0 {
 		// Lost like any datagram; the handshake is repeated.
-		_, _ = unix.Write(l.Fd, datagram)
+		_ = l.Way.Write(datagram)
 	}
 }
 

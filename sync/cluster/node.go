@@ -1,15 +1,11 @@
 package cluster
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"holdfast/dataplane/gate"
 	"holdfast/sync/journal"
@@ -51,6 +47,8 @@ type Config struct {
 	// Transition is called on the control goroutine after the lease was granted or
 	// revoked. It must not block.
 	Transition func(role gate.Role)
+	// Now is the clock, in ns; CLOCK_BOOTTIME where nil.
+	Now func() int64
 }
 
 // LinkConfig is one way to one peer.
@@ -72,6 +70,7 @@ type Node struct {
 	lives    map[uint64]bool // of peers, whose connections are in this node's table
 	watch    *gate.Watch
 	moved    int64 // when every worker was last seen to have moved
+	beatDue  int64 // when the next heartbeat is; the control goroutine's
 	lapses   atomic.Uint64
 	policy   atomic.Uint64 // hash of the one in force
 	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
@@ -105,29 +104,7 @@ func Number(links []LinkConfig) uint16 {
 	return number(links[0].Local, links)
 }
 
-// OpenLinks opens a socket to every peer. The journals send through them, so they are
-// made before the node and closed after it.
-func OpenLinks(c []LinkConfig, keys []seal.Key) (links []*PeerLink, err error) {
-	boot := rand.Uint64() | 1
-	defer func() {
-		if err != nil {
-			for _, l := range links {
-				err = errors.Join(err, l.Close())
-			}
-			links = nil
-		}
-	}()
-	for _, l := range c {
-		link, err := openLink(l, keys, boot)
-		if err != nil {
-			return links, err
-		}
-		links = append(links, link)
-	}
-	return links, nil
-}
-
-// NewNode returns a standby. links are those that OpenLinks made of c.Links.
+// NewNode returns a standby. links are those that OpenLinks or NewLink made of c.Links.
 func NewNode(c Config, links []*PeerLink) (*Node, error) {
 	if len(c.Journals)+1 > LanesMax {
 		return nil, fmt.Errorf("%d workers: a session has lanes for %d", len(c.Journals), LanesMax-1)
@@ -150,51 +127,6 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 
 // SetPolicy says that another policy is in force. The peers hear of it with the next hello.
 func (n *Node) SetPolicy(hash uint64) { n.policy.Store(hash) }
-
-// Run takes part in the cluster until ctx ends. Then the lease is revoked and the peers
-// are told, so that one of them takes over at once.
-func (n *Node) Run(ctx context.Context) error {
-	var readers sync.WaitGroup
-	for _, r := range n.remotes {
-		readers.Go(func() { r.read(ctx) })
-	}
-	n.control(ctx)
-	for _, r := range n.remotes {
-		r.link.wake() // readers sit in a read
-	}
-	readers.Wait()
-	return nil
-}
-
-// control is the goroutine that owns the election: beats in, beats out, lease extended.
-func (n *Node) control(ctx context.Context) {
-	// Twice per heartbeat, so that a dead peer is noticed half a beat after its time.
-	tick := time.NewTicker(time.Duration(n.config.Timing.Heartbeat / 2))
-	defer tick.Stop()
-	var beatDue int64
-	for {
-		select {
-		case <-ctx.Done():
-			n.leave()
-			return
-		case e := <-n.events:
-			n.step(e)
-			// A higher claim is obeyed at once, not at the next tick.
-			n.decide()
-			continue
-		case <-tick.C:
-		}
-		now := gate.Now()
-		n.tick(now)
-		if n.decide() {
-			beatDue = 0 // tell the peers now
-		}
-		if now >= beatDue {
-			n.beat()
-			beatDue = now + n.config.Timing.Heartbeat - n.config.Timing.Heartbeat/4
-		}
-	}
-}
 
 func (n *Node) step(e event) {
 	n.mu.Lock()
@@ -232,7 +164,7 @@ func (n *Node) decide() bool {
 	n.mu.Unlock()
 	switch decision {
 	case Promote:
-		now := gate.Now()
+		now := n.clock()
 		n.moved = now
 		n.config.Lease.Grant(now + n.config.Timing.Lease)
 		n.config.Transition(gate.Active)
@@ -248,7 +180,7 @@ func (n *Node) decide() bool {
 // beat is one heartbeat, in the order that fencing rests on (doc.go): read the clock,
 // send, extend the lease from the reading.
 func (n *Node) beat() {
-	reading := gate.Now()
+	reading := n.clock()
 	n.mu.Lock()
 	b := n.election.Beat()
 	n.mu.Unlock()
@@ -268,7 +200,7 @@ func (n *Node) beat() {
 	if moved && n.config.Lease.Extend(reading, reading+n.config.Timing.Lease) {
 		return
 	}
-	if moved || !n.config.Lease.Held(gate.Now()) {
+	if moved || !n.config.Lease.Held(n.clock()) {
 		n.lapse(fmt.Sprintf("not extended in time, worker stuck: %v", !moved))
 	} else if !moved {
 		n.lapse(fmt.Sprintf("worker %d has not moved for half a lease", stuck))
@@ -279,17 +211,17 @@ func (n *Node) beat() {
 func (n *Node) lapse(why string) {
 	n.lapses.Add(1)
 	n.mu.Lock()
-	n.election.Lapsed(gate.Now(), why)
+	n.election.Lapsed(n.clock(), why)
 	n.mu.Unlock()
 	n.decide()
 }
 
-// leave ends this node's part: mute first, then the peers are told by a last beat.
-func (n *Node) leave() {
+// Leave ends this node's part: mute first, then the peers are told by a last beat.
+func (n *Node) Leave() {
 	n.config.Lease.Revoke()
 	n.config.Transition(gate.Standby)
 	n.mu.Lock()
-	n.election.Lapsed(gate.Now(), "this daemon ends")
+	n.election.Lapsed(n.clock(), "this daemon ends")
 	b := n.election.Beat()
 	n.mu.Unlock()
 	b.Ready = false
@@ -316,12 +248,12 @@ func (n *Node) Ready() (ready bool, why string) {
 func (n *Node) Promote(force bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.election.AskPromote(gate.Now(), force)
+	return n.election.AskPromote(n.clock(), force)
 }
 
 // Demote hands the role to a ready peer.
 func (n *Node) Demote() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.election.AskDemote(gate.Now())
+	return n.election.AskDemote(n.clock())
 }

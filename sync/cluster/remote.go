@@ -1,11 +1,9 @@
 package cluster
 
 import (
-	"context"
 	"sync/atomic"
 	"time"
 
-	"holdfast/dataplane/gate"
 	"holdfast/sync/journal"
 	"holdfast/sync/peer"
 	"holdfast/sync/seal"
@@ -28,16 +26,16 @@ type remote struct {
 	machine *peer.Machine
 	applier *journal.Applier
 
-	buf, reply, batch, sealed []byte
-	beatBatch, beatSealed     []byte // the control goroutine's, as is closed
-	closed                    uint64 // refusals that the election has been told of
-	frame                     wire.Frame
-	nacks                     []peer.Range
-	now                       int64
-	session                   *seal.Session // that the last hello went out under
-	applied                   uint64        // the life of the peer that batches were applied of last
-	helloAt                   int64
-	answers                   chan wire.Killed // to kills of the peer, for the reader to send
+	reply, batch, sealed  []byte
+	beatBatch, beatSealed []byte // the control goroutine's, as is closed
+	closed                uint64 // refusals that the election has been told of
+	frame                 wire.Frame
+	nacks                 []peer.Range
+	now                   int64
+	session               *seal.Session // that the last hello went out under
+	applied               uint64        // the life of the peer that batches were applied of last
+	helloAt               int64
+	answers               chan wire.Killed // to kills of the peer, for the reader to send
 
 	heard      atomic.Int64           // CLOCK_BOOTTIME ns of its last beat; 0: never
 	incomplete atomic.Pointer[string] // why our table may lack some of its connections; nil: it does not
@@ -54,7 +52,7 @@ type remote struct {
 func newRemote(n *Node, number uint16, l *PeerLink) *remote {
 	r := &remote{
 		node: n, number: number, link: l, applier: n.config.Applier(),
-		buf: make([]byte, 2048), reply: make([]byte, 0, 2048),
+		reply: make([]byte, 0, 2048),
 		batch: make([]byte, 0, 2048), sealed: make([]byte, 0, 2048),
 		beatBatch: make([]byte, 0, 2048), beatSealed: make([]byte, 0, 2048),
 		answers: make(chan wire.Killed, answersMax),
@@ -74,32 +72,19 @@ func (r *remote) name() string {
 	return r.link.address().String()
 }
 
-// read is the reader: datagrams in, and what is due out, until ctx ends.
-func (r *remote) read(ctx context.Context) {
-	for ctx.Err() == nil {
-		n, refused, err := r.link.receive(r.buf, readWait)
-		if err != nil {
-			return // the socket was closed
-		}
-		r.now = gate.Now()
-		if refused {
-			r.link.Closed.Add(1)
-		}
-		if n > 0 {
-			r.datagram(r.buf[:n])
-		}
-		r.due()
-	}
-}
-
 // datagram takes in what came. Nothing is looked at before it is authentic.
-func (r *remote) datagram(b []byte) {
+func (r *remote) datagram(b []byte) seal.Outcome {
 	res := r.link.peer.Receive(r.now, b, r.reply[:0])
 	r.link.send(res.Reply)
-	if res.Outcome != seal.Opened || len(res.Plaintext) == 0 {
-		return
+	if res.Outcome == seal.Opened && len(res.Plaintext) > 0 {
+		r.plaintext(res.Plaintext)
 	}
-	h, body, err := wire.DecodeHeader(res.Plaintext)
+	return res.Outcome
+}
+
+// plaintext takes in what was authentic.
+func (r *remote) plaintext(b []byte) {
+	h, body, err := wire.DecodeHeader(b)
 	if err != nil {
 		r.malformed.Add(1)
 		return

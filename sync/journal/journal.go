@@ -33,21 +33,24 @@ type Journal struct {
 	backlog []entry
 }
 
-// entry is one kept batch: number n lies in backlog[n % backlogBatches].
+// entry is one kept batch: number n lies in backlog[n % len(backlog)].
 type entry struct {
 	number uint64
 	body   []byte
 }
 
 // New returns the journal of a lane that sends through outlet.
-func New(lane uint16, outlet *Outlet) *Journal {
+func New(lane uint16, outlet *Outlet) *Journal { return NewKeeping(backlogBatches, lane, outlet) }
+
+// NewKeeping is New with a backlog of another size, in batches.
+func NewKeeping(batches uint64, lane uint16, outlet *Outlet) *Journal {
 	j := &Journal{
 		lane: lane, outlet: outlet,
 		open:    make([]byte, 0, BatchMax),
 		sealed:  make([]byte, 0, BatchMax+seal.Overhead),
-		backlog: make([]entry, backlogBatches),
+		backlog: make([]entry, batches),
 	}
-	arena := make([]byte, backlogBatches*BatchMax)
+	arena := make([]byte, batches*BatchMax)
 	for i := range j.backlog {
 		j.backlog[i].body = arena[i*BatchMax : i*BatchMax : (i+1)*BatchMax]
 	}
@@ -127,7 +130,7 @@ func (j *Journal) Flush() {
 	}
 	number := j.sent.Load() + 1
 	j.mu.Lock()
-	e := &j.backlog[number%backlogBatches]
+	e := &j.backlog[number%uint64(len(j.backlog))]
 	e.number, e.body = number, append(e.body[:0], j.open...)
 	j.mu.Unlock()
 	j.sent.Store(number)
@@ -142,17 +145,18 @@ func (j *Journal) Sent() uint64 { return j.sent.Load() }
 // Oldest returns the number of the oldest batch that is still kept; 1 before the first.
 func (j *Journal) Oldest() uint64 {
 	sent := j.sent.Load()
-	if sent < backlogBatches {
+	kept := uint64(len(j.backlog))
+	if sent < kept {
 		return 1
 	}
-	return sent - backlogBatches + 2 // the one after it may be overwritten right now
+	return sent - kept + 2 // the one after it may be overwritten right now
 }
 
 // Batch appends a copy of batch number to dst, if it is still kept. Safe from any goroutine.
 func (j *Journal) Batch(number uint64, dst []byte) ([]byte, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	e := &j.backlog[number%backlogBatches]
+	e := &j.backlog[number%uint64(len(j.backlog))]
 	if number == 0 || e.number != number {
 		return dst, false
 	}

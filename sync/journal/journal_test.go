@@ -269,7 +269,7 @@ func TestSharedLaneFromManyGoroutines(t *testing.T) {
 // taken is counted and stays in the backlog.
 func TestLaneGoesOnWithoutAPeer(t *testing.T) {
 	w := newWay(t)
-	silent := &Link{Fd: w.Fd, Sessions: one{nil}}
+	silent := &Link{Way: w.Way, Sessions: one{nil}}
 	j := New(0, NewOutlet([]*Link{silent}))
 	s := udp(1)
 	j.Insert(&s)
@@ -314,7 +314,7 @@ func TestRefusalByThePeersKernelIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours, _ := sessions(t)
-	l := &Link{Fd: fd, Sessions: one{ours}}
+	l := &Link{Way: Socket(fd), Sessions: one{ours}}
 	for range 1000 {
 		if l.Send(0, make([]byte, 0, 64), []byte("hello")); l.Closed.Load() > 0 {
 			return // the loopback answers at once
@@ -326,7 +326,7 @@ func TestRefusalByThePeersKernelIsCounted(t *testing.T) {
 // Telling the peers costs the worker no memory.
 func TestTellingAllocatesNothing(t *testing.T) {
 	w := newWay(t)
-	if err := unix.SetsockoptInt(w.Fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<12); err != nil {
+	if err := unix.SetsockoptInt(int(w.Way.(Socket)), unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<12); err != nil {
 		t.Fatal(err) // full soon: a refusal must cost nothing either
 	}
 	j := New(3, NewOutlet([]*Link{&w.Link}))

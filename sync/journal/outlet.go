@@ -9,10 +9,27 @@ import (
 	"holdfast/sync/seal"
 )
 
-// Link is the way to one peer: a connected, non-blocking UDP socket and whoever holds the
-// sealed session with the peer. The socket stays open for as long as any Journal may use it.
+// Way carries datagrams to one peer: a Socket, or the simulator's network.
+type Way interface {
+	// Write hands over one datagram, and must neither block nor keep it. Any goroutine may
+	// call it. An error says that the datagram was not sent: unix.ECONNREFUSED that nobody
+	// listens at the peer's address, every other one is weather.
+	Write(datagram []byte) error
+}
+
+// Socket is a connected, non-blocking UDP socket, by its descriptor. It stays open for as
+// long as any Journal may use it.
+type Socket int
+
+// Write sends one datagram (Way).
+func (s Socket) Write(datagram []byte) error {
+	_, err := unix.Write(int(s), datagram)
+	return err
+}
+
+// Link is the way to one peer and whoever holds the sealed session with it.
 type Link struct {
-	Fd       int
+	Way      Way
 	Sessions interface{ Session() *seal.Session } // a *seal.Peer; safe from any goroutine
 
 	Sent, Refused atomic.Uint64 // datagrams the socket took, and would not take
@@ -32,7 +49,7 @@ func (l *Link) Send(lane seal.Lane, scratch, plaintext []byte) bool {
 		l.Refused.Add(1) // the lane's counters are spent: a new session is under way
 		return false
 	}
-	if _, err := unix.Write(l.Fd, datagram); err != nil {
+	if err := l.Way.Write(datagram); err != nil {
 		// EAGAIN, ENOBUFS, ENETUNREACH: weather of the sync link. The peer misses the
 		// batch's number and asks for it. ECONNREFUSED is an answer to an earlier datagram,
 		// given to whoever uses the socket next, and this one was not sent.

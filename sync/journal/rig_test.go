@@ -82,7 +82,7 @@ func newWay(t testing.TB) *way {
 	})
 	ours, theirs := sessions(t)
 	w := &way{far: fds[1], session: theirs}
-	w.Fd, w.Sessions = fds[0], one{ours}
+	w.Way, w.Sessions = Socket(fds[0]), one{ours}
 	return w
 }
 

@@ -2,8 +2,8 @@ package seal
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/binary"
+	"io"
 
 	"github.com/flynn/noise"
 )
@@ -56,10 +56,17 @@ type question struct {
 }
 
 // ask makes a question.
-func ask(key Key, own identity, now int64) *question {
+func ask(random io.Reader, key Key, own identity, now int64) *question {
 	q := &question{key: key, own: own, at: now}
-	rand.Read(q.secret[:]) // never fails (crypto/rand)
+	draw(random, q.secret[:])
 	return q
+}
+
+// draw fills b with random bytes.
+func draw(random io.Reader, b []byte) {
+	if _, err := io.ReadFull(random, b); err != nil {
+		panic(err) // crypto/rand never fails, and a key that is not random must never be used
+	}
 }
 
 // message returns the state behind the sent message, and the message. The state is made
@@ -95,8 +102,8 @@ func (q *question) readAnswer(body []byte) (identity, recordKeys, Reject) {
 
 // readQuestion reads the body of a handshake1 under key and returns the initiator's
 // identity and the state that answers it.
-func readQuestion(key Key, body []byte) (identity, *noise.HandshakeState, Reject) {
-	state := newHandshake(noise.Config{PresharedKey: key[:], Random: rand.Reader})
+func readQuestion(random io.Reader, key Key, body []byte) (identity, *noise.HandshakeState, Reject) {
+	state := newHandshake(noise.Config{PresharedKey: key[:], Random: random})
 	payload, _, _, err := state.ReadMessage(nil, body)
 	if err != nil {
 		return identity{}, nil, RejectUnauthentic

@@ -1,9 +1,11 @@
 package seal
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"io"
 	"sync/atomic"
 	"time"
 )
@@ -65,6 +67,7 @@ type Peer struct {
 	part    Part
 	keys    []Key // first: used to ask; all: accepted
 	payload []byte
+	random  io.Reader
 
 	current  atomic.Pointer[Session]
 	replaced [replacedMax]*Session // former current ones, the latest first, nil at the end
@@ -95,6 +98,7 @@ type Config struct {
 	Keys    []Key  // one or two: the first is used to ask, all are accepted
 	Payload []byte // what this node says of itself in a handshake, at most MaxPayload bytes
 	Part    Part
+	Random  io.Reader // of ephemeral keys and session ids; crypto/rand.Reader where nil
 }
 
 // NewPeer returns a Peer without a session.
@@ -102,7 +106,10 @@ func NewPeer(c Config) (*Peer, error) {
 	if len(c.Payload) > MaxPayload {
 		return nil, fmt.Errorf("handshake payload of %d bytes: at most %d fit", len(c.Payload), MaxPayload)
 	}
-	p := &Peer{part: c.Part, payload: append([]byte(nil), c.Payload...)}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	p := &Peer{part: c.Part, payload: append([]byte(nil), c.Payload...), random: c.Random}
 	never := -retryLast // everything is due at time 0
 	p.attemptAt, p.knockedAt, p.obeyedAt = never, never, never
 	if err := p.SetKeys(c.Keys); err != nil {
@@ -162,7 +169,9 @@ func (p *Peer) find(id uint32) *Session {
 // random so that those of several Peers on one socket differ, and a restart's too.
 func (p *Peer) freshID() uint32 {
 	for {
-		if id := rand.Uint32(); id != 0 && !p.Owns(id) {
+		var raw [4]byte
+		draw(p.random, raw[:])
+		if id := binary.BigEndian.Uint32(raw[:]); id != 0 && !p.Owns(id) {
 			return id
 		}
 	}
@@ -224,7 +233,7 @@ func (p *Peer) attempted(now int64) {
 // ask appends a handshake1 to out; the one before it is no longer outstanding.
 func (p *Peer) ask(now int64, out []byte) []byte {
 	p.attempted(now)
-	p.question = ask(p.keys[0], identity{session: p.freshID(), payload: p.payload}, now)
+	p.question = ask(p.random, p.keys[0], identity{session: p.freshID(), payload: p.payload}, now)
 	_, message := p.question.message()
 	p.seen.add(message)
 	out = appendHeader(out, Header{Kind: KindHandshake1})

@@ -95,7 +95,7 @@ func (p *Peer) receiveQuestion(now int64, h Header, datagram, reply []byte) Resu
 		return rejected(RejectHandshakeReplayed)
 	}
 	for _, key := range p.keys {
-		remote, state, why := readQuestion(key, body)
+		remote, state, why := readQuestion(p.random, key, body)
 		if why == RejectUnauthentic {
 			continue // perhaps under the other key
 		}

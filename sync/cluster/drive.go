@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"holdfast/dataplane/gate"
+	"holdfast/sync/seal"
+)
+
+// This file is the border between what a node does and who lets it: every step is a
+// function of the node's state, the clock reading and the datagram, and Run is nothing but
+// goroutines that wait on sockets and tickers and take these steps. The simulator takes the
+// same steps in an order and at times of its choice.
+
+// Receive takes in one datagram that came by link i, and returns what became of it. It
+// opens in place: the bytes of the datagram are changed. It belongs to the link's reader,
+// as Due does.
+func (n *Node) Receive(i int, datagram []byte) seal.Outcome {
+	r := n.remotes[i]
+	r.now = n.clock()
+	return r.datagram(datagram)
+}
+
+// Due sends what time asks for on link i: handshakes, hellos, requests for gaps. It is to
+// be called after every Receive, and every few milliseconds.
+func (n *Node) Due(i int) {
+	r := n.remotes[i]
+	r.now = n.clock()
+	r.due()
+}
+
+// Refused tells that nobody listens at the address of link i: the kernel has said so to
+// its reader.
+func (n *Node) Refused(i int) { n.remotes[i].link.Closed.Add(1) }
+
+// Obey lets the election take in the beats that the readers have heard, and carries out
+// what it comes to: a higher claim is obeyed at once, not at the next turn. It belongs to
+// the control goroutine, as Turn and Leave do, and is to be called soon after a Receive.
+func (n *Node) Obey() {
+	for {
+		select {
+		case e := <-n.events:
+			n.hear(e)
+			continue
+		default:
+		}
+		return
+	}
+}
+
+func (n *Node) hear(e event) {
+	n.step(e)
+	n.decide()
+}
+
+// Turn lets time pass for the election, carries out what it comes to, and sends a
+// heartbeat where one is due. It is to be called twice per heartbeat, so that a dead peer
+// is noticed half a beat after its time.
+func (n *Node) Turn() {
+	now := n.clock()
+	n.tick(now)
+	if n.decide() {
+		n.beatDue = 0 // tell the peers now
+	}
+	if now >= n.beatDue {
+		n.beat()
+		n.beatDue = now + n.config.Timing.Heartbeat - n.config.Timing.Heartbeat/4
+	}
+}
+
+// Run takes part in the cluster until ctx ends. Then the lease is revoked and the peers
+// are told, so that one of them takes over at once.
+func (n *Node) Run(ctx context.Context) error {
+	var readers sync.WaitGroup
+	for i := range n.remotes {
+		readers.Go(func() { n.read(ctx, i) })
+	}
+	n.control(ctx)
+	for _, r := range n.remotes {
+		r.link.wake() // readers sit in a read
+	}
+	readers.Wait()
+	return nil
+}
+
+// read is the reader of link i: datagrams in, and what is due out, until ctx ends.
+func (n *Node) read(ctx context.Context, i int) {
+	buf := make([]byte, 2048)
+	for ctx.Err() == nil {
+		size, refused, err := n.remotes[i].link.receive(buf, readWait)
+		if err != nil {
+			return // the socket was closed
+		}
+		if refused {
+			n.Refused(i)
+		}
+		if size > 0 {
+			n.Receive(i, buf[:size])
+		}
+		n.Due(i)
+	}
+}
+
+// control is the goroutine that owns the election: beats in, beats out, lease extended.
+func (n *Node) control(ctx context.Context) {
+	tick := time.NewTicker(time.Duration(n.config.Timing.Heartbeat / 2))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			n.Leave()
+			return
+		case e := <-n.events:
+			n.hear(e)
+		case <-tick.C:
+			n.Turn()
+		}
+	}
+}
+
+// clock returns CLOCK_BOOTTIME in ns, or what the configuration has in its place.
+func (n *Node) clock() int64 {
+	if n.config.Now != nil {
+		return n.config.Now()
+	}
+	return gate.Now()
+}
