@@ -95,6 +95,7 @@ SOAK_FUZZTIME ?= 60s
 #	decoder  10,000,000 packets read by us and by gopacket, all chains of eight IPv6 headers
 #	nat      10,000,000 packets there and back, and requests for ports of services
 #	pieces   all sequences of four pieces that may overlap
+#	reload   two rulesets of 10,000 rules in turn, back to back for a minute, under packets
 #	sizes    pings of 1,000 random sizes up to 65,507 bytes, in both families (root)
 #	test     all tests, shuffled, with the race detector
 #	fuzz     every fuzz target for SOAK_FUZZTIME
@@ -123,6 +124,7 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 	full decoder ./dataplane/packet 'TestREL20|TestM4|TestREL23'; \
 	full nat ./nat 'TestREL20|TestREL38|TestI1_|TestI4_|TestI12_'; \
 	full pieces ./dataplane/fragment 'TestREL23'; \
+	full reload ./dataplane 'TestREL28_'; \
 	full sizes ./cmd/holdfast 'TestK1_PingOfEverySize'; \
 	part test env HOLDFAST_SEED=$(SEED) $(MAKE) --no-print-directory test SHUFFLE=$(SEED) TEST_TIMEOUT=$(SOAK_LIMIT); \
 	part demo bin/holdfast demo --trials $(TRIALS); \

@@ -97,8 +97,8 @@ func TestREL28_NoPacketSeesHalfASet(t *testing.T) {
 			}
 		}
 	})
-	seen, judged := map[uint64]*Snapshot{}, map[uint64]uint64{}
-	deadline := time.Now().Add(2 * time.Minute)
+	seen, judged := map[uint64]RuleHits{}, map[uint64]uint64{}
+	deadline, turns := time.Now().Add(2*time.Minute), 0
 	for turn := 0; (len(seen) < least || time.Now().Before(until)) && !t.Failed(); turn++ {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d generations seen", len(seen))
@@ -110,19 +110,23 @@ func TestREL28_NoPacketSeesHalfASet(t *testing.T) {
 		}
 		s := r.snapshot.Load()
 		r.w.snapshot = s
-		seen[s.Generation] = s
+		seen[s.Generation] = s.Hits[0]
 		judged[s.Generation] += r.alternate(turn, int(s.Generation%2), long)
+		turns++
 	}
+	var total uint64
 	for g, n := range judged {
+		total += n
 		var sum uint64
-		for i := range seen[g].Hits[0] {
-			sum += seen[g].Hits[0][i].Load()
+		for i := range seen[g] {
+			sum += seen[g][i].Load()
 		}
 		if sum != n && g != 1 { // the first has counted the long connections too
 			t.Errorf("generation %d: rules have counted %d packets of %d", g, sum, n)
 		}
 	}
-	t.Logf("%d generations judged packets", len(seen))
+	t.Logf("%d generations of %d rules judged %d first packets; connections that live had %d packets, none lost",
+		len(seen), alternateRules()+1, total, turns*len(long))
 }
 
 // openLong opens TCP connections by the second set and returns a packet of each.

@@ -133,6 +133,21 @@ func (f *files) alone() {
 	f.write("node.toml", text, 0o644)
 }
 
+// take copies the files of a folder.
+func (f *files) take(folder string) {
+	f.t.Helper()
+	all, err := os.ReadDir(folder)
+	f.check(err)
+	for _, file := range all {
+		if file.IsDir() {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(folder, file.Name()))
+		f.check(err)
+		f.write(file.Name(), string(text), 0o644)
+	}
+}
+
 // untouched checks that no daemon left anything here: no socket, and the lock is free.
 func (f *files) untouched() {
 	f.t.Helper()

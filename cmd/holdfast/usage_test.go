@@ -126,24 +126,39 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// `check` takes the examples, and a policy alone.
+// TestCheckExamples: the examples are good; what they lack as they lie in the repository,
+// the key, is said with its place.
 func TestCheckExamples(t *testing.T) {
-	f := newFiles(t)
-	for _, name := range []string{"node.toml", "policy.toml"} {
-		text, err := os.ReadFile(filepath.Join("../../examples", name))
-		if err != nil {
-			t.Fatal(err)
+	for folder, nodes := range map[string][]string{
+		"../../examples":        {"node.toml"},
+		"../../examples/office": {"node-a.toml", "node-b.toml"},
+	} {
+		f := newFiles(t)
+		f.take(folder)
+		good := func(file string) {
+			t.Helper()
+			got := holdfast(t, "check", file).said(t)
+			lines := strings.Split(strings.TrimSpace(got), "\n")
+			if last := lines[len(lines)-1]; !strings.HasPrefix(last, file+": good: ") {
+				t.Errorf("%s: %s", file, got)
+			}
+			for _, line := range lines[:len(lines)-1] {
+				if !strings.Contains(line, "the health of gateway") {
+					t.Errorf("an example should need no excuse: %s", line)
+				}
+			}
 		}
-		f.write(name, string(text), 0o600)
-	}
-	for _, file := range []string{f.node, f.policy, "../../examples/policy.toml"} {
-		got := holdfast(t, "check", file).said(t)
-		if lines := strings.Split(strings.TrimSpace(got), "\n"); !strings.HasPrefix(lines[len(lines)-1], file+": good: 5 rules, policy ") {
-			t.Errorf("%s: %s", file, got)
+		good(f.policy)
+		good(filepath.Join(folder, "policy.toml"))
+		for _, node := range nodes {
+			good(filepath.Join(f.dir, node))
+			text, err := os.ReadFile(filepath.Join(folder, node))
+			f.check(err)
+			before, _, _ := strings.Cut(string(text), "key_file = ")
+			place := fmt.Sprintf("%s:%d:12: key file", node, 1+strings.Count(before, "\n"))
+			holdfast(t, "check", filepath.Join(folder, node)).refused(t, exitRefused, place, "holdfast key new")
 		}
 	}
-	// As it lies in the repository the example lacks its key: said with the place.
-	holdfast(t, "check", "../../examples/node.toml").refused(t, exitRefused, "node.toml:31:12: key file", "holdfast key new")
 }
 
 // Each fault of the files is said with its place and what to do, by `check` and by `run`
