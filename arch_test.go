@@ -57,6 +57,7 @@ var floors = []floor{
 	{"sync/journal", 4, "what changed leaves the workers as messages of wire, and remote states come in"},
 
 	{"dataplane", 5, "the worker calls every stage, and no stage calls back up"},
+	{"sync/reload", 5, "a policy on its way through the cluster: pure machines over wire, and the file of the kept one"},
 	{"sync/peer", 5, "the protocol with one peer is a pure machine over journal and wire"},
 
 	{"sync/cluster", 6, "roles and transport drive one peer machine per peer"},

@@ -88,10 +88,12 @@ func ParsePolicy(name string, data []byte) (*Policy, error) {
 type files struct {
 	read func(path string) ([]byte, error)      // nil: there are none, and include is a key like any other
 	list func(pattern string) ([]string, error) // those that a pattern means, sorted; nil: patterns are names
+
+	apart bool // they do not lie on this disk
 }
 
 // disk is where they lie.
-var disk = files{readFile, filepath.Glob}
+var disk = files{read: readFile, list: filepath.Glob}
 
 func parsePolicy(name string, data []byte, from files) (*Policy, error) {
 	policy, errs := build(name, data, from).policy()

@@ -198,6 +198,9 @@ func (b *builder) named(n *node, path string) []string {
 	if err != nil {
 		b.refuse(&fault{at: n.pos, what: n.literal() + " is not a pattern", mend: `close the "[", or write a \\ before it`})
 	}
+	if b.apart {
+		return paths
+	}
 	if _, err := os.Stat(filepath.Dir(path)); err != nil && !strings.ContainsAny(filepath.Dir(path), "*?[") {
 		b.damaged = true
 		b.refuse(unreadable(n.pos, "the folder "+filepath.Dir(path), err))

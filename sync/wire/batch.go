@@ -80,6 +80,11 @@ const (
 	TypeLost          Type = 7
 	TypeUpdateRequest Type = 8
 	TypeKilled        Type = 9
+	TypeStanding      Type = 10
+	TypeOrder         Type = 11
+	TypeAnswer        Type = 12
+	TypeFetch         Type = 13
+	TypeChunk         Type = 14
 	TypeInsert        Type = 16
 	TypeUpdate        Type = 17
 	TypeDelete        Type = 18
@@ -92,6 +97,7 @@ var typeNames = map[Type]string{
 	TypeAck: "ack", TypeNack: "nack", TypeLost: "lost", TypeUpdateRequest: "update-request",
 	TypeInsert: "insert", TypeUpdate: "update", TypeDelete: "delete",
 	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed",
+	TypeStanding: "standing", TypeOrder: "order", TypeAnswer: "answer", TypeFetch: "fetch", TypeChunk: "chunk",
 }
 
 // String returns the name of the type.

@@ -48,6 +48,11 @@ func FuzzUpdateRequest(f *testing.F) { fuzz(f, TypeUpdateRequest, "update-reques
 func FuzzNeighbor(f *testing.F)      { fuzz(f, TypeNeighbor, "neighbor4") }
 func FuzzKill(f *testing.F)          { fuzz(f, TypeKill, "kill") }
 func FuzzKilled(f *testing.F)        { fuzz(f, TypeKilled, "killed") }
+func FuzzStanding(f *testing.F)      { fuzz(f, TypeStanding, "standing") }
+func FuzzOrder(f *testing.F)         { fuzz(f, TypeOrder, "order") }
+func FuzzAnswer(f *testing.F)        { fuzz(f, TypeAnswer, "answer") }
+func FuzzFetch(f *testing.F)         { fuzz(f, TypeFetch, "fetch") }
+func FuzzChunk(f *testing.F)         { fuzz(f, TypeChunk, "chunk") }
 
 func FuzzInsert(f *testing.F) {
 	seed(f, "insert ")

@@ -159,6 +159,18 @@ var messages = map[string]struct {
 	"kill":      {&Kill{Before: 1<<16 | 3, Selector: []byte("gateway=isp1 port=wan")}, func() message { return new(Kill) }},
 	"kill-told": {&Kill{Before: 2<<16 | 3, Kind: KillTold, Selector: []byte{}}, func() message { return new(Kill) }},
 	"killed":    {&Killed{Before: 1<<16 | 3, Count: 1_000_000, Outcome: KillRefused}, func() message { return new(Killed) }},
+	"standing": {
+		&Standing{Kept: Generation{7, 0x1122334455667788}, Image: Image{5000, 0x99aabbccddeeff00}, Force: 9, Trial: Generation{8, 9}},
+		func() message { return new(Standing) },
+	},
+	"order":        {&Order{Step: StepPrepare, For: Generation{8, 9}, Image: Image{5000, 77}}, func() message { return new(Order) }},
+	"order-commit": {&Order{Step: StepCommit, For: Generation{8, 9}, Window: 60_000}, func() message { return new(Order) }},
+	"answer": {
+		&Answer{Step: StepPrepare, For: Generation{8, 9}, Outcome: OutcomeRefused, Words: []byte("p.toml:1:2: what: mend")},
+		func() message { return new(Answer) },
+	},
+	"fetch": {&Fetch{Sum: 77, From: 1152, Count: 32}, func() message { return new(Fetch) }},
+	"chunk": {&Chunk{Sum: 77, From: 2304, Data: []byte("compressed")}, func() message { return new(Chunk) }},
 }
 
 // randomState makes a state such as a table exports.
