@@ -117,7 +117,7 @@ func addressElement(n *node) (Address, *fault) {
 		if !closed {
 			return a, &fault{what: n.literal() + " is not a table", mend: `write its name between < and >, such as "<brutes>"`}
 		}
-		a.Kind, a.Table = AddressTable, name
+		a.Kind, a.Table = AddressTable, strings.Clone(name)
 		return a, nameFault(name, "table", nameMax)
 	}
 	var bad *fault

@@ -132,8 +132,8 @@ func readConditions(t *table, c *Conditions) {
 	many(t, "ttl", ttlRange, &c.TTL)
 	many(t, "dscp", dscp, &c.DSCP)
 	one(t, "ip_options", boolean, &c.IPOptions)
-	many(t, "tagged", named("tag", nameMax), &c.Tagged)
-	many(t, "not_tagged", named("tag", nameMax), &c.NotTagged)
+	many(t, "tagged", tagName, &c.Tagged)
+	many(t, "not_tagged", tagName, &c.NotTagged)
 }
 
 // checkConditions finds what is wrong with conditions whose values are right one by one.

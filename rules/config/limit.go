@@ -77,7 +77,7 @@ func readLimit(t *table, l *Limit) {
 func (r *Rule) readLimit(t *table) {
 	n := t.n.get("limit")
 	if n == nil || n.kind == unstable.String {
-		one(t, "limit", named("limit", nameMax), &r.Limit)
+		one(t, "limit", limitName, &r.Limit)
 		return
 	}
 	if n.kind != unstable.Table {

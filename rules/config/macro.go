@@ -24,6 +24,23 @@ func (d *decoder) expand(n *node) []*node {
 	return d.expandTo(nil, n, 0)
 }
 
+// isMacro reports whether a value is the name of a macro, where there can be some.
+func (d *decoder) isMacro(n *node) bool {
+	return d.macros != nil && n.kind == unstable.String && strings.HasPrefix(n.text, "$")
+}
+
+// expandAll is expand for a list. It returns the list itself where no element is a macro.
+func (d *decoder) expandAll(list []*node) []*node {
+	if !slices.ContainsFunc(list, d.isMacro) {
+		return list
+	}
+	var all []*node
+	for _, n := range list {
+		all = d.expandTo(all, n, 0)
+	}
+	return all
+}
+
 func (d *decoder) expandTo(list []*node, n *node, depth int) []*node {
 	name, isMacro := strings.CutPrefix(n.text, "$")
 	if n.kind != unstable.String || !isMacro {
@@ -86,7 +103,7 @@ func (d *decoder) readMacros(t *table) []Macro {
 			continue
 		}
 		d.macros[f.name] = f.value
-		all = append(all, Macro{Name: Value[string]{f.name, f.pos}, Size: max(1, len(f.value.items))})
+		all = append(all, Macro{Name: Value[string]{strings.Clone(f.name), f.pos}, Size: max(1, len(f.value.items))})
 	}
 	return all
 }

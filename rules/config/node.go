@@ -135,7 +135,7 @@ func deviceName(n *node) (string, *fault) {
 		strings.ContainsFunc(n.text, func(c rune) bool { return c <= ' ' || c == '/' || c == ':' || c == 0x7f }) {
 		return "", &fault{what: n.literal() + " cannot be a device's name", mend: "write one of `ip link`, at most 15 characters"}
 	}
-	return n.text, nil
+	return strings.Clone(n.text), nil
 }
 
 func (n *Node) readCluster(t *table) {
@@ -153,7 +153,7 @@ func (n *Node) readCluster(t *table) {
 	}
 	if ranks := t.sub("priority"); ranks.n != nil {
 		for _, f := range ranks.n.fields {
-			p := Priority{Group: Value[string]{V: f.name, Pos: f.pos}}
+			p := Priority{Group: Value[string]{V: strings.Clone(f.name), Pos: f.pos}}
 			one(ranks, f.name, integer("a priority", 0, 1000), &p.Rank)
 			n.Priority = append(n.Priority, p)
 		}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -24,6 +25,7 @@ type decoder struct {
 	damaged bool                              // parts of the file could not be read: what seems missing may stand there
 	macros  map[string]*node                  // nil where $name means nothing
 	budget  int                               // how many more list elements macros may make
+	keys    []string                          // room that the table closed last has left to the next
 	read    func(path string) ([]byte, error) // a file that a table names
 }
 
@@ -44,6 +46,12 @@ type table struct {
 }
 
 func (t *table) value(key string) *node {
+	if t.n == nil {
+		return nil
+	}
+	if t.keys == nil {
+		t.keys, t.d.keys = t.d.keys[:0], nil
+	}
 	t.keys = append(t.keys, key)
 	return t.n.get(key)
 }
@@ -80,14 +88,17 @@ func one[T any](t *table, key string, parse parser[T], v *Value[T]) {
 	if n == nil {
 		return
 	}
-	found := t.d.expand(n)
-	if len(found) != 1 {
-		if found != nil {
-			t.refuse(n.pos, fmt.Sprintf("%s has %d values where one is wanted", n.literal(), len(found)), "write the value itself")
+	if t.d.isMacro(n) {
+		found := t.d.expand(n)
+		if len(found) != 1 {
+			if found != nil {
+				t.refuse(n.pos, fmt.Sprintf("%s has %d values where one is wanted", n.literal(), len(found)), "write the value itself")
+			}
+			return
 		}
-		return
+		n = found[0]
 	}
-	if parsed, ok := read(t, found[0], parse); ok {
+	if parsed, ok := read(t, n, parse); ok {
 		*v = parsed
 	}
 }
@@ -112,12 +123,12 @@ func many[T any](t *table, key string, parse parser[T], into *[]Value[T]) {
 	if n.kind == unstable.Array {
 		elements = n.items
 	}
-	var nodes []*node
-	for _, e := range elements {
-		nodes = append(nodes, t.d.expand(e)...)
-	}
+	nodes := t.d.expandAll(elements)
 	if len(elements) == 0 {
 		t.refuse(n.pos, fmt.Sprintf("%s is an empty list, which could mean all or nothing", key), "write its values, or remove the key")
+	}
+	if *into == nil && len(nodes) > 0 {
+		*into = make([]Value[T], 0, len(nodes))
 	}
 	for _, n := range nodes {
 		if parsed, ok := read(t, n, parse); ok {
@@ -170,7 +181,7 @@ func (t *table) each(kind string, most int, visit func(name Value[string], below
 			continue
 		}
 		below := t.sub(f.name)
-		visit(Value[string]{V: f.name, Pos: f.pos}, below)
+		visit(Value[string]{V: strings.Clone(f.name), Pos: f.pos}, below)
 	}
 }
 
@@ -185,13 +196,15 @@ func (t *table) rows(key string) []*table {
 		t.refuse(n.pos, fmt.Sprintf("%s is %s where a list of tables is wanted", name, n.literal()), "write [["+name+"]] for each")
 		return nil
 	}
-	var rows []*table
+	made := make([]table, 0, len(n.items))
+	rows := make([]*table, 0, len(n.items))
 	for _, item := range n.items {
 		if item.kind != unstable.Table {
 			t.refuse(item.pos, fmt.Sprintf("%s in %s is not a table", item.literal(), name), "write [["+name+"]] for each")
 			continue
 		}
-		rows = append(rows, &table{d: t.d, n: item, pos: item.pos, name: name})
+		made = append(made, table{d: t.d, n: item, pos: item.pos, name: name})
+		rows = append(rows, &made[len(made)-1])
 	}
 	return rows
 }
@@ -202,12 +215,10 @@ func (t *table) close(elsewhere string, theirs ...string) {
 	if t.n == nil {
 		return
 	}
-	asked := map[string]bool{}
-	for _, k := range t.keys {
-		asked[k] = true
-	}
-	for _, f := range t.n.fields {
-		if asked[f.name] {
+	defer func() { t.d.keys, t.keys = t.keys, nil }()
+	for i := range t.n.fields {
+		f := &t.n.fields[i]
+		if slices.Contains(t.keys, f.name) {
 			continue
 		}
 		mend := suggest(f.name, t.keys, "known keys")
@@ -245,6 +256,6 @@ func named(kind string, most int) parser[string] {
 		if bad := wants(n, unstable.String, "a name", `"web-out"`); bad != nil {
 			return "", bad
 		}
-		return n.text, nameFault(n.text, kind, most)
+		return strings.Clone(n.text), nameFault(n.text, kind, most)
 	}
 }

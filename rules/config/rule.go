@@ -88,25 +88,37 @@ func (m SyncMode) String() string { return [...]string{"async", "defer", "none"}
 // MarshalText is String.
 func (m SyncMode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
+// The parsers of what many rules have, made once.
+var (
+	ruleName    = named("rule", nameMax)
+	tagName     = named("tag", nameMax)
+	portName    = named("port", portNameMax)
+	gatewayName = named("gateway", nameMax)
+	limitName   = named("limit", nameMax)
+	action      = choice("an action", Pass, Block, Reject, Match)
+	stateMode   = choice("a state mode", Strict, Liberal, Sloppy)
+	syncMode    = choice("a sync mode", SyncAsync, SyncDefer, SyncNone)
+)
+
 func (d *decoder) readRule(t *table) Rule {
 	r := Rule{Pos: t.pos}
 	faults := len(d.errs)
 	t.value("section") // a key too, of rules that readPlace reads
-	need(t, "id", named("rule", nameMax), `"web-out"`, &r.ID)
-	need(t, "action", choice("an action", Pass, Block, Reject, Match), `"pass"`, &r.Action)
+	need(t, "id", ruleName, `"web-out"`, &r.ID)
+	need(t, "action", action, `"pass"`, &r.Action)
 	r.readAsks(t)
 	one(t, "reject", answer, &r.Reject)
-	one(t, "tag", named("tag", nameMax), &r.Tag)
+	one(t, "tag", tagName, &r.Tag)
 	one(t, "log", logged, &r.Log)
 	one(t, "syn_proxy", synProxy, &r.SynProxy)
 	refuseUnbuilt(t)
-	one(t, "gateway", named("gateway", nameMax), &r.Gateway)
+	one(t, "gateway", gatewayName, &r.Gateway)
 	many(t, "label", label, &r.Labels)
 	r.readLimit(t)
 	one(t, "on_change", onChange, &r.OnChange)
 	state := t.sub("state")
-	one(state, "mode", choice("a state mode", Strict, Liberal, Sloppy), &r.Mode)
-	one(state, "sync", choice("a sync mode", SyncAsync, SyncDefer, SyncNone), &r.Sync)
+	one(state, "mode", stateMode, &r.Mode)
+	one(state, "sync", syncMode, &r.Sync)
 	one(state, "pick-up", boolean, &r.PickUp)
 	r.Timers = d.readTimers(state.sub("timeouts"))
 	state.close("")
@@ -119,8 +131,8 @@ func (d *decoder) readRule(t *table) Rule {
 
 // readAsks reads what a rule asks of a packet.
 func (r *Rule) readAsks(t *table) {
-	many(t, "in", named("port", portNameMax), &r.In)
-	many(t, "out", named("port", portNameMax), &r.Out)
+	many(t, "in", portName, &r.In)
+	many(t, "out", portName, &r.Out)
 	many(t, "from", addressElement, &r.From)
 	many(t, "to", addressElement, &r.To)
 	many(t, "proto", protocol, &r.Protos)
@@ -159,7 +171,12 @@ func (r *Rule) check(d *decoder) {
 
 // checkAsks finds what is wrong with what it asks.
 func (r *Rule) checkAsks(d *decoder) {
-	wantPorts(d, "rule "+r.ID.V, r.Protos, slices.Concat(r.FromPorts, r.ToPorts), "write two rules, one without ports")
+	for _, ports := range [][]Value[PortRange]{r.FromPorts, r.ToPorts} {
+		if len(ports) > 0 {
+			wantPorts(d, "rule "+r.ID.V, r.Protos, ports, "write two rules, one without ports")
+			break // what is wrong is told once
+		}
+	}
 	r.checkConditions(d)
 	r.checkSynProxy(d)
 }

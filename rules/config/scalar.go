@@ -32,7 +32,7 @@ func text(noun string, most int, example string) parser[string] {
 		if n.text == "" || len(n.text) > most || strings.ContainsFunc(n.text, func(c rune) bool { return c < ' ' }) {
 			return "", &fault{what: n.literal() + " is not " + noun, mend: fmt.Sprintf("write 1 to %d characters, such as %s", most, example)}
 		}
-		return n.text, nil
+		return strings.Clone(n.text), nil
 	}
 }
 

@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // A section is a list of rules with a name, which stands in the list of all rules where one
 // says so (pf calls it an anchor). So a part of the policy can lie in a file of its own, and
@@ -44,6 +47,7 @@ func (d *decoder) readSections(t *table) (all []Section) {
 // readRules reads a list of rules, with the sections that stand in it. within is what their
 // own place asks.
 func (p *Policy) readRules(d *decoder, rows []*table, within []Within) {
+	p.Rules = slices.Grow(p.Rules, len(rows))
 	for _, t := range rows {
 		if t.n.get("section") == nil {
 			r := d.readRule(t)
@@ -101,6 +105,11 @@ func (p *Policy) readPlace(d *decoder, t *table, within []Within) {
 
 // placeSections: every section stands somewhere.
 func (p *Policy) placeSections(d *decoder) {
+	defer func() {
+		for i := range p.Sections {
+			p.Sections[i].rows = nil // or they keep the tree
+		}
+	}()
 	for i := range p.Sections {
 		s := &p.Sections[i]
 		if !s.Used.IsZero() || d.damaged {

@@ -27,7 +27,22 @@ type builder struct {
 	damaged bool // some lines did not become part of the tree
 
 	files
-	stack []string // files being read, outermost first
+	stack []string  // files being read, outermost first
+	spare []node    // made together: a file of 100,000 rules has a million
+	parts []keyPart // of the keys of the expression at hand
+}
+
+// nodesAtOnce is how many nodes are made together.
+const nodesAtOnce = 512
+
+// newNode returns a copy of n that lives as long as the tree.
+func (b *builder) newNode(n node) *node {
+	if len(b.spare) == 0 {
+		b.spare = make([]node, nodesAtOnce)
+	}
+	made := &b.spare[0]
+	b.spare, *made = b.spare[1:], n
+	return made
 }
 
 // source is one file while it is being parsed. go-toml's offsets count from base,
@@ -35,12 +50,15 @@ type builder struct {
 type source struct {
 	file  string
 	data  []byte
-	lines []int // offset of each line's first byte
+	whole string // data: texts of the tree are parts of it, see text
+	lines []int  // offset of each line's first byte
+	last  int    // the line that was asked for last: the next one is there or just behind
 	base  int
 }
 
 func newSource(file string, data []byte) *source {
-	s := &source{file: file, data: slices.Clip(data), lines: []int{0}}
+	s := &source{file: file, data: slices.Clip(data), whole: string(data), last: 1}
+	s.lines = append(make([]int, 0, bytes.Count(data, []byte("\n"))+1), 0)
 	for i, c := range data {
 		if c == '\n' {
 			s.lines = append(s.lines, i+1)
@@ -52,9 +70,29 @@ func newSource(file string, data []byte) *source {
 // at returns the position of an offset that go-toml gave.
 func (s *source) at(offset int) Position {
 	offset = min(s.base+offset, len(s.data))
-	line := sort.SearchInts(s.lines, offset+1) // lines[line-1] <= offset
-	start := s.lines[line-1]
-	return Position{File: s.file, Line: line, Column: utf8.RuneCount(s.data[start:offset]) + 1}
+	if s.lines[s.last-1] > offset || s.last+linesNear <= len(s.lines) && s.lines[s.last-1+linesNear] <= offset {
+		s.last = sort.SearchInts(s.lines, offset+1) // lines[last-1] <= offset
+	}
+	for s.last < len(s.lines) && s.lines[s.last] <= offset {
+		s.last++
+	}
+	return Position{File: s.file, Line: s.last, Column: utf8.RuneCount(s.data[s.lines[s.last-1]:offset]) + 1}
+}
+
+// linesNear is how many lines are gone through before one is looked for by halving.
+const linesNear = 8
+
+// text returns data, which go-toml read from raw, as a part of the file where it stands there
+// as it is: without escapes, that is with as many quotes before it as behind. The tree lives
+// short, but who keeps a text longer must clone it, or it keeps the whole file.
+func (s *source) text(data []byte, raw unstable.Range) string {
+	if quotes := int(raw.Length) - len(data); quotes >= 0 && quotes%2 == 0 {
+		from := s.base + int(raw.Offset) + quotes/2
+		if to := from + len(data); to <= len(s.whole) && s.whole[from:to] == string(data) {
+			return s.whole[from:to]
+		}
+	}
+	return string(data)
 }
 
 // parse adds a file to the tree. A fault of syntax does not end it: reading goes on at
@@ -77,6 +115,7 @@ func (b *builder) parse(file string, data []byte) {
 		p.Reset(s.data[s.base:])
 		current := b.root
 		for p.NextExpression() {
+			b.parts = b.parts[:0]
 			current = b.expression(s, current, p.Expression())
 		}
 		var bad *unstable.ParserError
@@ -112,9 +151,9 @@ func (b *builder) expression(s *source, current *node, e *unstable.Node) *node {
 		}
 		bad = current.set(path, value)
 	case unstable.Table:
-		opened, bad = b.root.open(keyPath(s, e))
+		opened, bad = b.root.open(b.keyPath(s, e))
 	case unstable.ArrayTable:
-		opened, bad = b.root.extend(keyPath(s, e))
+		opened, bad = b.root.extend(b.keyPath(s, e), b.newNode)
 	}
 	if bad != nil {
 		b.refuse(bad)
@@ -125,12 +164,14 @@ func (b *builder) expression(s *source, current *node, e *unstable.Node) *node {
 	return opened
 }
 
-func keyPath(s *source, e *unstable.Node) []keyPart {
-	var path []keyPart
+// keyPath returns the parts of an expression's key, valid until the next expression.
+func (b *builder) keyPath(s *source, e *unstable.Node) []keyPart {
+	first := len(b.parts)
 	for it := e.Key(); it.Next(); {
-		path = append(path, keyPart{name: string(it.Node().Data), pos: s.at(int(it.Node().Raw.Offset))})
+		part := it.Node()
+		b.parts = append(b.parts, keyPart{name: s.text(part.Data, part.Raw), pos: s.at(int(part.Raw.Offset))})
 	}
-	return path
+	return slices.Clip(b.parts[first:])
 }
 
 // keyValue converts a key and its value.
@@ -143,7 +184,7 @@ func (b *builder) keyValue(s *source, e *unstable.Node) ([]keyPart, *node) {
 	// the key and the equals sign.
 	rest := s.data[s.base+end:]
 	start := end + len(rest) - len(bytes.TrimLeft(rest, " \t="))
-	return keyPath(s, e), b.value(s, e.Value(), start)
+	return b.keyPath(s, e), b.value(s, e.Value(), start)
 }
 
 // value converts a value that starts at offset.
@@ -151,7 +192,7 @@ func (b *builder) value(s *source, v *unstable.Node, offset int) *node {
 	if v.Raw.Length > 0 {
 		offset = int(v.Raw.Offset)
 	}
-	n := &node{kind: v.Kind, pos: s.at(offset), text: string(v.Data)}
+	n := b.newNode(node{kind: v.Kind, pos: s.at(offset), text: s.text(v.Data, v.Raw)})
 	switch v.Kind {
 	case unstable.Array:
 		for it := v.Children(); it.Next(); {
@@ -182,7 +223,7 @@ func (b *builder) include(list *node) {
 			b.refuse(&fault{at: n.pos, what: n.literal() + " is not a path", mend: `write a list of strings, such as include = ["more.toml"]`})
 			continue
 		}
-		for _, path := range b.named(n, relativeTo(from, n.text)) {
+		for _, path := range b.named(n, relativeTo(from, strings.Clone(n.text))) {
 			b.includeFile(n, path)
 		}
 	}

@@ -213,7 +213,7 @@ func (d *decoder) readScope(t *table, scope Scope) []Timer {
 			continue
 		}
 		first[name] = f.pos
-		timer := Timer{Name: name, Scope: scope}
+		timer := Timer{Name: strings.Clone(name), Scope: scope}
 		one(t, f.name, duration(time.Millisecond, timerMax), &timer.Idle)
 		if timer.Idle.Written() {
 			all = append(all, timer)

@@ -25,7 +25,7 @@ type node struct {
 	text   string         // a string's content; other scalars as written
 	items  []*node        // Array, ArrayTable
 	fields []field        // Table, in the order of the file
-	index  map[string]int // of fields, by name
+	index  map[string]int // of fields, by name; nil: there are few
 	origin origin         // Table
 }
 
@@ -41,21 +41,48 @@ func (n *node) get(key string) *node {
 	if n == nil {
 		return nil
 	}
-	if i, ok := n.index[key]; ok {
+	if i := n.find(key); i >= 0 {
 		return n.fields[i].value
 	}
 	return nil
 }
 
+// fieldsFew is how many fields are found by going through them, without an index.
+const fieldsFew = 12
+
+// find returns the index of a key's field, -1 where there is none.
+func (n *node) find(key string) int {
+	if n.index != nil {
+		if i, ok := n.index[key]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := range n.fields {
+		if n.fields[i].name == key {
+			return i
+		}
+	}
+	return -1
+}
+
 // keyPos returns where key was written.
-func (n *node) keyPos(key string) Position { return n.fields[n.index[key]].pos }
+func (n *node) keyPos(key string) Position { return n.fields[n.find(key)].pos }
 
 func (n *node) add(key keyPart, value *node) *node {
-	if n.index == nil {
-		n.index = map[string]int{}
+	if n.fields == nil {
+		n.fields = make([]field, 0, fieldsFew)
 	}
-	n.index[key.name] = len(n.fields)
 	n.fields = append(n.fields, field{name: key.name, pos: key.pos, value: value})
+	switch {
+	case n.index != nil:
+		n.index[key.name] = len(n.fields) - 1
+	case len(n.fields) > fieldsFew:
+		n.index = make(map[string]int, 2*len(n.fields))
+		for i := range n.fields {
+			n.index[n.fields[i].name] = i
+		}
+	}
 	return value
 }
 
@@ -129,7 +156,7 @@ func (n *node) open(path []keyPart) (*node, *fault) {
 
 // extend appends a table to the list that the header [[path]] names (TOML 1.0,
 // "Array of Tables").
-func (n *node) extend(path []keyPart) (*node, *fault) {
+func (n *node) extend(path []keyPart, newNode func(node) *node) (*node, *fault) {
 	n, bad := n.descend(path[:len(path)-1])
 	if bad != nil {
 		return nil, bad
@@ -142,7 +169,7 @@ func (n *node) extend(path []keyPart) (*node, *fault) {
 	if list.kind != unstable.ArrayTable {
 		return nil, twice(last, list)
 	}
-	row := &node{kind: unstable.Table, pos: last.pos, origin: header}
+	row := newNode(node{kind: unstable.Table, pos: last.pos, origin: header})
 	list.items = append(list.items, row)
 	return row, nil
 }
