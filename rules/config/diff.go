@@ -65,28 +65,34 @@ func Diff(before, after *Policy) (all []Change) {
 type item struct {
 	kind, name string
 	pos        Position
-	meaning    []byte // canonical
-	words      []byte // the rest of it, canonical
+	meaning    []byte // canonical; nil: it is a rule
+	rule       *Rule
+	of         *Policy // of a rule
+}
+
+// means reports whether two items mean the same.
+func (x *item) means(y *item) bool {
+	if x.rule == nil {
+		return bytes.Equal(x.meaning, y.meaning)
+	}
+	if !x.rule.meansAs(y.rule) {
+		return false
+	}
+	// A limit that has a name is part of what its rules mean.
+	name := x.rule.Limit.V
+	return name == "" || x.of.limit(name).limitsAs(y.of.limit(name))
+}
+
+// worded reports whether the rest of two items is the same too.
+func (x *item) worded(y *item) bool {
+	return x.rule == nil || x.rule.wordsAs(y.rule) && x.of.OnChangeOf(x.rule) == y.of.OnChangeOf(y.rule)
 }
 
 func rulesOf(p *Policy) []item {
 	all := make([]item, len(p.Rules))
 	for i := range p.Rules {
-		r := p.Rules[i]
-		words := canonical(struct {
-			Labels   []Value[string]
-			Log      Log
-			OnChange OnChange
-		}{r.Labels, r.Log.V, p.OnChangeOf(&r)})
-		r.Labels, r.Log, r.OnChange = nil, Value[Log]{}, Value[OnChange]{}
-		limit := 0
-		if r.Limit.V != "" { // a limit that has a name is part of what its rules mean
-			limit = slices.IndexFunc(p.Limits, func(l Limit) bool { return l.Name.V == r.Limit.V })
-		}
-		all[i] = item{"rule", r.ID.V, r.Pos, canonical(r), words}
-		if r.Limit.V != "" && limit >= 0 {
-			all[i].meaning = append(all[i].meaning, canonical(p.Limits[limit])...)
-		}
+		r := &p.Rules[i]
+		all[i] = item{kind: "rule", name: r.ID.V, pos: r.Pos, rule: r, of: p}
 	}
 	return all
 }
@@ -149,50 +155,68 @@ func (x *item) key() string {
 
 // diffList compares two lists of one kind.
 func diffList(all []Change, before, after []item) []Change {
-	was := map[string]int{} // index in before
-	for i := range before {
-		was[before[i].key()] = i
-	}
+	stood := placesOf(before, after)
 	var common []int // of what both have, in the order of after: where it stood
-	var here []int   // and stands
-	for i := range after {
-		if at, ok := was[after[i].key()]; ok {
-			common, here = append(common, at), append(here, i)
+	for _, at := range stood {
+		if at >= 0 {
+			common = append(common, at)
 		}
 	}
-	moved := map[int]bool{}
 	stays := longestRise(common)
-	for i, at := range here {
-		moved[at] = !stays[i] // by its place in after
-	}
+	stay := make([]bool, len(before)) // what is still there
 	for i := range after {
 		x := &after[i]
 		c := Change{Kind: x.kind, Name: x.name, Pos: x.pos}
-		at, ok := was[x.key()]
-		switch {
-		case !ok:
+		if stood[i] < 0 {
 			c.What = Added
-		case !bytes.Equal(before[at].meaning, x.meaning):
+			all = append(all, c)
+			continue
+		}
+		old, moved := &before[stood[i]], !stays[0]
+		stays, stay[stood[i]] = stays[1:], true
+		switch {
+		case !old.means(x):
 			c.What = Changed
-		case moved[i]:
+		case moved:
 			c.What = Moved
-		case !bytes.Equal(before[at].words, x.words):
+		case !old.worded(x):
 			c.What = Reworded
 		default:
 			continue
 		}
 		all = append(all, c)
 	}
-	now := map[string]bool{}
-	for i := range after {
-		now[after[i].key()] = true
-	}
 	for i := range before {
-		if x := &before[i]; !now[x.key()] {
+		if x := &before[i]; !stay[i] {
 			all = append(all, Change{Removed, x.kind, x.name, x.pos})
 		}
 	}
 	return all
+}
+
+// placesOf returns for each of after's items where it stood, -1 where it is new. Of those
+// that are known by one key, which only objects without names can be, the first is the first.
+func placesOf(before, after []item) []int {
+	stood := make([]int, len(after))
+	same := 0 // how many items at the head have the same keys: mostly all, and they need no index
+	for same < min(len(before), len(after)) && before[same].key() == after[same].key() {
+		stood[same] = same
+		same++
+	}
+	was := make(map[string]int, len(before)-same) // the first that is left of a key, and one more
+	next := make([]int, len(before))              // and the one behind it
+	for i := len(before) - 1; i >= same; i-- {
+		key := before[i].key()
+		next[i], was[key] = was[key], i+1
+	}
+	for i := same; i < len(after); i++ {
+		key := after[i].key()
+		at := was[key]
+		if stood[i] = at - 1; at > 0 {
+			was[key] = next[at-1]
+		}
+	}
+	return stood
 }
 
 // longestRise marks the numbers of a longest rising subsequence: what stays where it is when

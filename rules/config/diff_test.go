@@ -37,6 +37,9 @@ func rulesText(ids ...string) string {
 
 // TestDiff_Kinds has a row for each kind of difference of each kind of object.
 func TestDiff_Kinds(t *testing.T) {
+	const place = "[[rules]]\nsection = \"x\"\n"
+	const section = "[[sections.x.rules]]\nid = \"s\"\naction = \"pass\"\n"
+	const nat = "[[nat]]\nkind = \"masquerade\"\nfrom = [\"10.0.0.0/24\"]\nout = \"wan\"\n"
 	for _, row := range []struct {
 		before, after string
 		want          []string
@@ -48,9 +51,17 @@ func TestDiff_Kinds(t *testing.T) {
 		{rulesText("a", "b"), rulesText("b|proto = \"tcp\"", "a"), []string{"changed rule b"}},
 		{rulesText("a"), rulesText("a|label = \"x\""), []string{"reworded rule a"}},
 		{rulesText("a"), rulesText("a|on_change = \"kill\""), []string{"reworded rule a"}},
+		{rulesText("a"), rulesText("a|ip_options = false"), []string{"changed rule a"}},
+		{rulesText("a"), rulesText("a|state = { mode = \"strict\" }"), []string{"changed rule a"}},
+		{rulesText("a"), rulesText("a|log = false"), []string{"reworded rule a"}},
+		{rulesText("a", "b", "c", "d"), rulesText("b", "e", "a", "d"), []string{"moved rule b", "added rule e", "removed rule c"}},
 		{"[limits.l]\nconnections = 5\n" + rulesText("a|limit = \"l\""), "[limits.l]\nconnections = 6\n" + rulesText("a|limit = \"l\""), []string{"changed rule a", "changed limit l"}},
 		{"[tables.t]\n", "[tables.u]\n", []string{"added table u", "removed table t"}},
 		{"[timeouts]\nudp = \"31s\"\n", "", []string{"changed timeouts of the policy"}},
+		{place + section, place + "proto = \"tcp\"\n" + section, []string{"changed rule s"}},
+		{place + section, "# further down\n" + place + section, nil},
+		{nat + nat, "", []string{"removed nat 1", "removed nat 2"}},
+		{nat + nat, nat, []string{"removed nat 2"}},
 		{"[[nat]]\nkind = \"masquerade\"\nfrom = [\"10.0.0.0/24\"]\nout = \"wan\"\n", "", []string{"removed nat 1"}},
 	} {
 		if got := diffOf(t, row.before, row.after); !slices.Equal(got, row.want) {
