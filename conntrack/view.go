@@ -77,3 +77,23 @@ func (t *Table) Export(index uint32, now int64, s *State) bool {
 	t.unlock(home)
 	return alive
 }
+
+// Find fills v with the connection that a packet belongs to and says in which direction the
+// packet goes; ok is false where there is none, or one that is over. Nothing is tracked: the
+// packet may yet be refused.
+func (t *Table) Find(p *packet.Parsed, now int64, v *View) (dir Direction, ok bool) {
+	var hit [1]Hit
+	t.Lookup([]packet.Parsed{*p}, hit[:])
+	c, home := t.verify(p, &hit[0])
+	if c == nil {
+		return Original, false
+	}
+	t.unlock(home)
+	if !t.View(hit[0].Index, now, v) || v.Left < 0 {
+		return Original, false // it has ended, or is about to
+	}
+	if v.Original != p.Tuple && v.Reply != p.Tuple {
+		return Original, false // in between it gave way to another
+	}
+	return hit[0].Direction, true
+}

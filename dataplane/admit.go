@@ -7,7 +7,6 @@ import (
 	"holdfast/dataplane/packet"
 	"holdfast/nat"
 	"holdfast/rules"
-	"holdfast/rules/config"
 )
 
 // proposalsMax bounds how many translations are proposed for one first packet whose reply
@@ -18,68 +17,34 @@ const proposalsMax = 8
 // a new connection, or dropped. When it has admitted a connection, w.result is what
 // tracking the packet in it gave, and the path goes on.
 func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
-	p := &b.parsed[i]
-	// Destination translation before routes and rules: they judge where it really goes (I15).
-	w.turned = w.snapshot.NAT.Destination(&p.Tuple, b.in.ID)
-	turn := &w.turned
-	if turn.Outcome == nat.NoTarget || turn.Outcome == nat.Untranslatable {
-		return w.refuseTranslation(b, i, turn.Outcome), false
+	d := &w.decision
+	w.decide(b, i, d)
+	if d.counts {
+		w.countRule(d.verdict.Rule, &w.turned.Tuple)
 	}
-	hop := w.route(&turn.Tuple, b.in.ID)
-	if hop.Kind == fib.Local {
-		return w.toSelf(b, i, &hop)
-	}
-	why := forwardable(p, &hop)
-	if why != drop.Pass && why != drop.NoRoute {
-		return dropped(why), false
-	}
-	// Before any answer: a source that cannot be there, our own address among them, gets none.
-	if !w.comesFrom(b.in, p.Tuple.Src) {
-		return dropped(drop.SourceInvalid), false
-	}
-	if w.unclaimed(&turn.Tuple.Dst, &hop) {
-		return dropped(drop.NATUnclaimed), false
-	}
-	if why == drop.NoRoute {
-		return w.refuseRoute(b, i, hop.Kind), false
-	}
-	if p.TTL <= 1 {
+	switch d.ruling {
+	case rulingBegin:
+		return w.beginWithin(b, i, &d.verdict, &d.hop)
+	case rulingProven:
+		return w.beginProven(b, i, &d.verdict, &d.hop, &d.found)
+	case rulingCookie:
+		return w.answerSYN(b, i, &d.hop), false
+	case rulingWait:
+		// Nothing is tracked, translated or replicated before the next hop is known.
+		w.config.Resolver.Resolve(d.hop.Port, d.hop.Via)
+		return w.park(b, i, &d.hop.Via), false
+	case rulingHand:
+		return w.toKernel(b.in, b.frame[i]), false
+	case rulingReject:
+		return w.reject(b, i, d.verdict.Answer), false
+	case rulingNoImage:
+		return w.refuseTranslation(b, i, w.turned.Outcome), false
+	case rulingNoRoute:
+		return w.refuseRoute(b, i, d.hop.Kind), false
+	case rulingTTL:
 		return w.refuseTTL(b, i), false
 	}
-	mayOpen := conntrack.MayOpen(p)
-	found := w.proofOf(p, mayOpen)
-	if mayOpen != drop.Pass && !found.valid && !(w.snapshot.Rules.PicksUp() && conntrack.MayPickUp(p)) {
-		return dropped(mayOpen), false
-	}
-	facts := found.factsOf(b.frame[i], p)
-	verdict := w.snapshot.Rules.Match(&turn.Tuple, b.in.ID, hop.Port, &facts, w.snapshot.Tables)
-	if turn.Outcome == nat.Opened && verdict.Action != rules.Pass && w.snapshot.Rules.Default(&verdict) {
-		verdict.Action = rules.Pass // no rule speaks of it, and its mapping lets it in (I6)
-	}
-	found.valid = found.valid && verdict.Action == rules.Pass && verdict.SynProxy != config.SynProxyNever
-	if mayOpen != drop.Pass && !found.valid && (verdict.Action != rules.Pass || !verdict.PickUp || w.proxies(b, p, &verdict)) {
-		return dropped(mayOpen), false // in mid-stream, and its rule does not pick up, or asks for a cookie
-	}
-	w.countRule(verdict.Rule, &turn.Tuple)
-	switch verdict.Action {
-	case rules.Pass:
-	case rules.Reject:
-		return w.reject(b, i, verdict.Answer), false
-	default:
-		return dropped(drop.RuleBlock), false
-	}
-	if hop.Kind == fib.Unresolved {
-		// Nothing is tracked, translated or replicated before the next hop is known.
-		w.config.Resolver.Resolve(hop.Port, hop.Via)
-		return w.park(b, i, &hop.Via), false
-	}
-	if found.valid {
-		return w.beginProven(b, i, &verdict, &hop, &found)
-	}
-	if mayOpen == drop.Pass && w.proxies(b, p, &verdict) {
-		return w.answerSYN(b, i, &hop), false
-	}
-	return w.beginWithin(b, i, &verdict, &hop)
+	return dropped(d.why), false
 }
 
 // forwardable says whether a packet may cross the firewall at all.
@@ -101,15 +66,7 @@ func forwardable(p *packet.Parsed, hop *fib.Hop) drop.Reason {
 func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) (f fate, admitted bool) {
 	p := &b.parsed[i]
 	r := &w.result
-	proposal := conntrack.Proposal{
-		Original: p.Tuple,
-		Class: conntrack.Class{
-			Rule: verdict.Number, Ingress: b.in.ID, Egress: hop.Port, Gateway: w.gatewayOf(b, i, hop), Sync: verdict.Sync,
-			Mode: conntrack.Mode(verdict.Mode), PickUp: verdict.PickUp, Timeouts: verdict.Timeouts,
-		},
-	}
-	proposal.Proxy = w.proxyOf()
-	b.ofSelf(&proposal.Class)
+	proposal := w.propose(b, i, verdict, hop)
 	// A binding whose reply tuple clashed is given back only after the next was drawn, so
 	// that it is not drawn again.
 	var clashed nat.Binding
@@ -144,6 +101,20 @@ func (w *Worker) begin(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) (f
 		}
 	}
 	return dropped(drop.TupleClash), false
+}
+
+// propose returns the connection that a verdict lets begin, but for its reply tuple.
+func (w *Worker) propose(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) conntrack.Proposal {
+	proposal := conntrack.Proposal{
+		Original: b.parsed[i].Tuple,
+		Class: conntrack.Class{
+			Rule: verdict.Number, Ingress: b.in.ID, Egress: hop.Port, Gateway: w.gatewayOf(b, i, hop), Sync: verdict.Sync,
+			Mode: conntrack.Mode(verdict.Mode), PickUp: verdict.PickUp, Timeouts: verdict.Timeouts,
+		},
+	}
+	proposal.Proxy = w.proxyOf()
+	b.ofSelf(&proposal.Class)
+	return proposal
 }
 
 // Bounds of the search for room, for one first packet. What is established lies together

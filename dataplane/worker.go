@@ -78,6 +78,7 @@ type Worker struct {
 	burst        burst
 	result       conntrack.Result
 	turned       nat.Turn // of the first packet that is being admitted
+	decision     decision // on it
 	assembly     assembly
 	quotation    quotation // of the ICMP error at hand
 	hops         hops

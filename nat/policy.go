@@ -84,4 +84,5 @@ type Turn struct {
 	Outcome  Outcome      // of the first stage
 	ingress  packet.PortID
 	home     packet.PortID // of a hairpin: whose source translations hold; NoPort: none
+	purpose  purpose
 }

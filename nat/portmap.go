@@ -93,27 +93,48 @@ func newPortMap(s secret, k space) *PortMap {
 func (m *PortMap) acquire(w *want) (port uint16, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	port, how := m.chooseLocked(w)
+	switch how {
+	case shares:
+		m.useLocked(port)
+	case gets:
+		m.giveLocked(w.Endpoint, port)
+	case borrows:
+		m.giveLocked(Endpoint{}, port)
+	}
+	return port, how != refused
+}
+
+// tenure is how an endpoint comes to a port.
+type tenure uint8
+
+const (
+	refused tenure = iota
+	shares         // with the connections that have it already
+	gets           // as its owner
+	borrows        // as one of several endpoints that may have it
+)
+
+// chooseLocked chooses a port for acquire, and says how it is to be had.
+func (m *PortMap) chooseLocked(w *want) (uint16, tenure) {
 	if w.mapping == AddressAndPortDependent {
-		return m.acquireSharedLocked(w)
+		return m.chooseSharedLocked(w)
 	}
 	if w.freshness == Shared {
 		if port, ok := m.portOfLocked(w.Endpoint); ok {
-			m.useLocked(port)
-			return port, true
+			return port, shares
 		}
 	}
 	if !m.sources.mayHave(&w.Addr, w.limit) {
-		return 0, false
+		return 0, refused
 	}
 	if w.freshness == Shared && m.mayKeepLocked(w) {
-		m.giveLocked(w.Endpoint, w.Port)
-		return w.Port, true
+		return w.Port, gets
 	}
-	port, ok = m.pickLocked(w)
-	if ok {
-		m.giveLocked(w.Endpoint, port)
+	if port, ok := m.pickLocked(w); ok {
+		return port, gets
 	}
-	return port, ok
+	return 0, refused
 }
 
 // mayKeepLocked reports whether an endpoint's own number is free, and one it may have.
@@ -121,28 +142,25 @@ func (m *PortMap) mayKeepLocked(w *want) bool {
 	return w.Port != 0 && !m.taken.has(w.Port) && (w.span == PortSpan{} || w.span.holds(w.Port))
 }
 
-// acquireSharedLocked gives a port that connections of several endpoints may use at once,
+// chooseSharedLocked chooses a port that connections of several endpoints may use at once,
 // to different remote ends: the table proves each. The number itself where it is free, then
 // another free one, so that each remote end sees another port, which is what the mapping
 // says; where none is, by lot one that is shared already (bounded: 64 looks).
-func (m *PortMap) acquireSharedLocked(w *want) (port uint16, ok bool) {
+func (m *PortMap) chooseSharedLocked(w *want) (uint16, tenure) {
 	if w.freshness == Shared && m.mayKeepLocked(w) {
-		m.giveLocked(Endpoint{}, w.Port)
-		return w.Port, true
+		return w.Port, borrows
 	}
-	if port, ok = m.pickLocked(w); ok {
-		m.giveLocked(Endpoint{}, port)
-		return port, true
+	if port, ok := m.pickLocked(w); ok {
+		return port, borrows
 	}
 	low, high := m.rangeOf(w)
 	for range 64 {
 		p := low + uint16(share64(m.drawLocked(), uint64(high-low)+1))
 		if m.isSharedLocked(p) {
-			m.useLocked(p)
-			return p, true
+			return p, shares
 		}
 	}
-	return 0, false
+	return 0, refused
 }
 
 // isSharedLocked reports whether a port is used, and belongs to nobody.

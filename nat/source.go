@@ -150,6 +150,14 @@ func lease(t *Turn, r *rule, x *external, attempt int, reply *packet.Tuple) (Bin
 		w.span = r.ports
 	}
 	m := x.portMap(k)
+	if t.purpose == toLook {
+		port, ok := m.foresee(&w)
+		if !ok {
+			return Binding{}, Exhausted
+		}
+		setSourcePort(reply, k, port)
+		return Binding{}, Translated
+	}
 	port, ok := m.acquire(&w)
 	if !ok {
 		return Binding{}, Exhausted
@@ -168,6 +176,12 @@ func lease(t *Turn, r *rule, x *external, attempt int, reply *packet.Tuple) (Bin
 func (p *Policy) keep(t *Turn, attempt int, reply *packet.Tuple) (Binding, Outcome) {
 	k := spaceOf(t.Tuple.Proto)
 	if x := p.pool.find(&t.Tuple.Src); x != nil && k != noPorts {
+		if t.purpose == toLook {
+			if attempt == 0 && x.portMap(k).mayTake(Endpoint{t.Tuple.Src, t.Tuple.SrcPort}, t.Tuple.SrcPort, x.terms.Load().mapping) {
+				return Binding{}, Untranslated
+			}
+			return lease(t, &rule{mapping: x.terms.Load().mapping}, x, attempt, reply)
+		}
 		if attempt == 0 && x.take(k, Endpoint{t.Tuple.Src, t.Tuple.SrcPort}, t.Tuple.SrcPort, &t.Original.Dst) {
 			return Binding{source: share{x.position, k, t.Tuple.SrcPort}, remote: t.Original.Dst}, Untranslated
 		}
