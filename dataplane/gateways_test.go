@@ -314,6 +314,20 @@ func TestQ5_RepliesLeaveByThePortTheyCameInOn(t *testing.T) {
 	}
 }
 
+// TestQ5_PingsAreAnsweredByTheirProvider: the kernel's default route leads by the first; its
+// answers with the second one's address leave there, and those of a neighbour stay.
+func TestQ5_PingsAreAnsweredByTheirProvider(t *testing.T) {
+	r, _ := newProvidersRig(t, providersPolicy)
+	answer := packetIn{proto: packet.ICMP, icmpType: 0, icmpID: 9, from: wan2Addr, to: far, fromMAC: macWan, toMAC: macISP1}
+	r.leaves(r.kernelSays(wan, answer.frame(t)), wan2)
+	answer.from = wanAddr
+	r.leaves(r.kernelSays(wan, answer.frame(t)), wan)
+	answer.from, answer.to = wan2Addr, server // on wan's own network
+	if got := r.kernelSays(wan, answer.frame(t)); len(got) != 1 || got[0].port != wan {
+		t.Errorf("to a neighbour: %+v", got)
+	}
+}
+
 // A connection between the providers, in by one and out by the other: its gateway is that
 // of its way out, and its replies still leave by the port that it came in by.
 func TestQ5_TransitRepliesLeaveByTheirPort(t *testing.T) {

@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"slices"
+
 	"holdfast/conntrack"
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/fib"
@@ -23,8 +25,9 @@ import (
 //	                       leaves by that port
 //	what answers           the way of its connection, as forwarded replies do (gateways.go),
 //	                       whichever TAP it comes out of
-//	ARP, ND, MLD, replies  as the kernel has written them
-//	to echo requests
+//	replies to echo        as the kernel has written them, but for those that its default
+//	requests               route would send by another provider than their address is of
+//	ARP, ND, MLD           as the kernel has written them
 //
 // Nothing of all this survives the node: its peers' kernels do not know its sockets, so
 // connections with an end in the node are never replicated.
@@ -147,7 +150,7 @@ func (w *Worker) judgeOwn(b *burst, i int) fate {
 		case p.IsICMPError():
 			return w.sendOwnError(b, i)
 		case p.Tuple.IsEchoReply(): // to a request that needed no connection
-			return w.send(b, i, b.in)
+			return w.sendEcho(b, i)
 		}
 		if f, admitted := w.admitOwn(b, i); !admitted {
 			return f
@@ -233,6 +236,30 @@ func (w *Worker) sendOwn(b *burst, i int) fate {
 		r.Rewrite.Apply(b.frame[i], p)
 	}
 	return w.depart(b, i, &hop)
+}
+
+// sendEcho sends an answer to a ping, which has no connection to say which way it came. The
+// kernel has one default route; an answer that would take it with the address of another
+// provider's port leaves by that provider instead, as those of connections do (Q5): the
+// first one may take it for a forgery (RFC 2827).
+func (w *Worker) sendEcho(b *burst, i int) fate {
+	t := &b.parsed[i].Tuple
+	if w.hopTo(t.Dst).Gateway == 0 || slices.Contains(b.in.Addresses, t.Src) {
+		return w.send(b, i, b.in)
+	}
+	for _, s := range w.shares {
+		if !slices.Contains(s.Addresses, t.Src) {
+			continue
+		}
+		if all := w.snapshot.Gateways.On(s.ID, &t.Dst); len(all) > 0 {
+			hop := w.snapshot.Routes.Gateway(uint8(all[0]))
+			if why := w.mayLeave(b, i, &hop); why != drop.Pass {
+				return dropped(why)
+			}
+			return w.depart(b, i, &hop)
+		}
+	}
+	return w.send(b, i, b.in)
 }
 
 // sendOwnError sends an ICMP error of the kernel's: about a packet that it was handed, to
