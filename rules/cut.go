@@ -34,15 +34,23 @@ type box struct {
 	exact bool // it holds nothing that the rule does not
 }
 
-// covers reports whether, within a region, a box holds all of another.
-func (b *box) covers(o *box, region *[dimensions]interval) bool {
+// spans reports whether, within a region, a box holds all of another in one dimension.
+func (b *box) spans(o *box, region *[dimensions]interval, d int) bool {
+	return b.dims[d].first <= max(o.dims[d].first, region[d].first) && min(o.dims[d].last, region[d].last) <= b.dims[d].last
+}
+
+// covers reports whether it does in all, and where not, in which one: apart is looked at
+// first, because what tells one pair of a list apart tells most others too.
+func (b *box) covers(o *box, region *[dimensions]interval, apart int) (bool, int) {
+	if !b.spans(o, region, apart) {
+		return false, apart
+	}
 	for d := range b.dims {
-		first, last := max(o.dims[d].first, region[d].first), min(o.dims[d].last, region[d].last)
-		if b.dims[d].first > first || b.dims[d].last < last {
-			return false
+		if !b.spans(o, region, d) {
+			return false, d
 		}
 	}
-	return true
+	return true, apart
 }
 
 // space is all points.
@@ -295,12 +303,19 @@ func (g *gardener) unhidden(held []uint32, region *[dimensions]interval, most in
 		return held
 	}
 	var seen, hiding []uint32
+	apart := 0
 	for n, i := range held {
 		if len(hiding) > most {
 			return append(seen, held[n:]...)
 		}
 		b := &g.boxes[i]
-		if slices.ContainsFunc(hiding, func(j uint32) bool { return g.boxes[j].covers(b, region) }) {
+		hidden := false
+		for _, j := range hiding {
+			if hidden, apart = g.boxes[j].covers(b, region, apart); hidden {
+				break
+			}
+		}
+		if hidden {
 			continue
 		}
 		seen = append(seen, i)
