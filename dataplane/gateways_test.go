@@ -3,6 +3,7 @@ package dataplane
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"holdfast/conntrack"
@@ -13,6 +14,7 @@ import (
 	"holdfast/nat"
 	"holdfast/rules"
 	"holdfast/rules/config"
+	"holdfast/rules/limit"
 )
 
 // The rig with two providers. The kernel's default route leads through isp1.
@@ -325,6 +327,39 @@ func TestQ5_PingsAreAnsweredByTheirProvider(t *testing.T) {
 	answer.from, answer.to = wan2Addr, server // on wan's own network
 	if got := r.kernelSays(wan, answer.frame(t)); len(got) != 1 || got[0].port != wan {
 		t.Errorf("to a neighbour: %+v", got)
+	}
+}
+
+// TestQ5_ResetsBeyondALimitGoTheConnectionsWay: two connections come in by the second provider
+// at once, of which one is too many: its client is told by that provider.
+func TestQ5_ResetsBeyondALimitGoTheConnectionsWay(t *testing.T) {
+	text := strings.Replace(providersPolicy, `id = "web"`, "id = \"web\"\nlimit = { connections = 1 }", 1)
+	r, _ := newProvidersRig(t, text)
+	policy, err := config.ParsePolicy("rig", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := rules.Limits(policy)
+	if r.w.snapshot.Limits, err = limit.New(&plan, 1000); err != nil {
+		t.Fatal(err)
+	}
+	for _, sport := range []uint16{5000, 5001} {
+		syn, answer := fromFar(wan2, packetIn{flags: "S", seq: 100}), fromWeb(packetIn{flags: "SA", seq: 500, ack: 101})
+		syn.sport, answer.dport = sport, sport
+		r.feed(wan2, syn.frame(t))
+		r.leaves(r.feed(lan, answer.frame(t)), wan2)
+	}
+	for i, sport := range []uint16{5000, 5001} {
+		ack := fromFar(wan2, packetIn{flags: "A", seq: 101, ack: 501})
+		ack.sport = sport
+		var ports []packet.PortID
+		for _, o := range r.feed(wan2, ack.frame(t)) {
+			ports = append(ports, o.port)
+		}
+		slices.Sort(ports)
+		if want := [][]packet.PortID{{lan}, {lan, wan2}}[i]; !slices.Equal(ports, want) {
+			t.Errorf("connection %d: frames leave by ports %v, want %v", 1+i, ports, want)
+		}
 	}
 }
 

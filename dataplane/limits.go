@@ -61,7 +61,7 @@ func (w *Worker) settle(p *packet.Parsed, r *conntrack.Result) drop.Reason {
 	last := &w.ended[0] // free here: the sweep has told of what it held
 	if w.snapshot.Table.Remove(r.Index, r.Incarnation, w.now, &last.State) {
 		w.bereave(&last.State, conntrack.EndLimited)
-		a := Abort{Manner: Reset, Original: last.State.Original, Reply: last.State.Reply}
+		a := Abort{Manner: Reset, Original: last.State.Original, Reply: last.State.Reply, Class: last.State.Class}
 		seq := p.Seq
 		if r.Joined() { // its SYN/ACK counts as had: the client knows the number after the cookie
 			seq++
