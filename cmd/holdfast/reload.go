@@ -41,17 +41,22 @@ func newReload(c *common) *cobra.Command {
 	var thisNode bool
 	cmd := &cobra.Command{
 		Use:   "reload [FILE]",
-		Short: "Put a policy in force without losing a packet or a connection",
+		Short: "Put a policy in force on all nodes without losing a packet or a connection",
 		Long: `Reads the policy FILE, or the one that the node file names, and puts it in force at once:
 no packet meets half of it. Connections go on, unless on_change of their rules ends them;
 "holdfast plan" says which. A policy with a fault changes nothing, and neither does one
 that adds or changes ports, groups, gateways or [cluster]: these need a restart.
 
-With --confirm the policy before comes back by itself, whatever has become of your
-session, unless "holdfast confirm" comes first. What connections have ended stays ended.
+In a cluster every node that is heard compiles it first; if one cannot, nothing changes
+anywhere. Then all swap, those that stand by before the active one. A node that is not
+heard is named, and takes the policy when it is back.
 
-What FILE says holds until the daemon ends: the next start reads the policy that the
-node file names. In a cluster each node is reloaded by itself, with --this-node.`,
+With --confirm the policy before comes back by itself on each node, whatever has become of
+your session or of the other nodes, unless "holdfast confirm" comes first, on any of them.
+What connections have ended stays ended.
+
+What is confirmed is in force after a restart too. With --this-node the other nodes keep
+theirs, and this one has it back after a restart.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := api.ReloadRequest{Confirm: confirm.Seconds(), ThisNode: thisNode}
@@ -69,6 +74,9 @@ node file names. In a cluster each node is reloaded by itself, with --this-node.
 			done := fmt.Sprintf("in force: generation %d, policy %s, %d rules; %d connections ended", plan.Generation, plan.Hash, plan.Rules, plan.Ended)
 			if confirm > 0 {
 				done += fmt.Sprintf("\ngoes back in %v unless you run `holdfast confirm`", confirm)
+			}
+			for _, w := range plan.Warnings {
+				done += "\nWARNING: " + w
 			}
 			return c.printPlan(cmd, &plan, done)
 		},
@@ -118,14 +126,20 @@ func newConfirm(c *common) *cobra.Command {
 	return &cobra.Command{
 		Use:   "confirm",
 		Short: "Keep the policy of a reload --confirm",
-		Long:  `Keeps the policy that "holdfast reload --confirm" has put in force, so that it does not go back.`,
-		Args:  usage(cobra.NoArgs),
+		Long: `Keeps the policy that "holdfast reload --confirm" has put in force, on all nodes, so that it does not
+go back. Any node will do that has it on trial: after a failover the new active one.`,
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			done, err := c.client().Confirm(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return c.print(cmd.OutOrStdout(), done, func(w io.Writer) { fmt.Fprintln(w, done.Done) })
+			return c.print(cmd.OutOrStdout(), done, func(w io.Writer) {
+				fmt.Fprintln(w, done.Done)
+				for _, warning := range done.Warnings {
+					fmt.Fprintln(w, "WARNING:", warning)
+				}
+			})
 		},
 	}
 }

@@ -25,7 +25,7 @@ func newRun() *cobra.Command {
 		Short: "Run the daemon in the foreground",
 		Long: `Runs the node that FILE describes (see examples/node.toml) until SIGTERM or Ctrl-C.
 Then the role is handed to a peer, and the node's ports stay mute until
-"holdfast detach". SIGHUP reloads the policy of this node (see "holdfast reload").
+"holdfast detach". SIGHUP to the active node is "holdfast reload".
 
 Logs go to standard error. Under systemd (Type=notify) it tells when it runs.`,
 		Args: usage(cobra.NoArgs),

@@ -36,6 +36,8 @@ type Beat struct {
 	Ready    bool // its table is complete
 	Wants    bool // it asks the active node to hand over
 	Yields   bool // it has just given up the role and lets others claim first
+
+	Generation uint64 // of the policy that it keeps; it is not part of a heartbeat, but of a Standing
 }
 
 // Decision is what an election asks its driver to do.
@@ -158,6 +160,9 @@ func (e *Election) Decide() Decision {
 
 // SetReady tells whether this node's table is complete.
 func (e *Election) SetReady(ready bool) { e.self.Ready = ready }
+
+// SetGeneration tells which generation of the policy this node keeps.
+func (e *Election) SetGeneration(number uint64) { e.self.Generation = number }
 
 // Step takes in a beat of another node. Beats of unknown nodes are ignored: the sealed
 // session names its node, and the configuration names the sessions.
@@ -282,7 +287,8 @@ func (e *Election) evidence(now int64) string {
 }
 
 // best reports whether this node goes before every other living candidate: asked for
-// first, then higher priority, then lower number. With readyOnly, nodes that are not
+// first, then a newer policy, then higher priority, then lower number. An older policy keeps
+// nobody from serving where no other can. With readyOnly, nodes that are not
 // ready do not count; without, a ready one always goes first.
 func (e *Election) best(now int64, readyOnly bool) bool {
 	for _, m := range e.members {
@@ -302,6 +308,9 @@ func ahead(a, b Beat) bool {
 	}
 	if a.Wants != b.Wants {
 		return a.Wants
+	}
+	if a.Generation != b.Generation {
+		return a.Generation > b.Generation
 	}
 	if a.Priority != b.Priority {
 		return a.Priority > b.Priority

@@ -246,3 +246,13 @@ func TestForgedRefusalsAgainstALivingNodeDoNothing(t *testing.T) {
 		}
 	}
 }
+
+// A node with an older policy goes behind one with a newer, and serves where it is the only one.
+func TestAnOlderPolicyGoesBehind(t *testing.T) {
+	p := newPair(t, [2]int32{100, 50}, AloneServe)
+	p.node[0].SetGeneration(4)
+	p.node[1].SetGeneration(5)
+	p.until(gate.Standby, gate.Active, 1000)
+	p.dead[1] = true
+	p.until(gate.Active, gate.Standby, 1000)
+}

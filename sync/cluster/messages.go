@@ -50,6 +50,8 @@ func (r *remote) message(f *wire.Frame) bool {
 			return false
 		}
 		r.applier.Answer(&m, r.now)
+	case wire.TypeStanding, wire.TypeOrder, wire.TypeAnswer, wire.TypeFetch, wire.TypeChunk:
+		return r.onPolicy(f)
 	}
 	return true
 }
@@ -84,6 +86,9 @@ func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
 	b := Beat{
 		Node: m.Node, Role: m.Role, Term: m.Term, Priority: m.Priority,
 		Ready: m.Condition&wire.Ready != 0, Wants: m.Condition&wire.Wants != 0, Yields: m.Condition&wire.Yields != 0,
+	}
+	if s := r.standing.Load(); s != nil {
+		b.Generation = s.Kept.Number
 	}
 	r.last.Store(&b)
 	r.heard.Store(r.now)
@@ -158,10 +163,13 @@ func (r *remote) sendHello(peerBoot uint64) {
 	}
 	m := wire.Hello{
 		VersionMin: wire.Version, VersionMax: wire.Version, Name: n.config.Name, Node: n.number, Boot: n.boot,
-		Policy: n.policy.Load(), Priority: n.config.Priority, Start: start, Sent: n.sent(),
+		Policy: n.standing.Load().Force, Priority: n.config.Priority, Start: start, Sent: n.sent(),
 	}
 	m.MTUs.Set(n.config.MTUs)
 	r.sendControl(m.Append)
+	if s := n.standing.Load(); s.Kept.Number != 0 {
+		r.sendControl(s.Append)
+	}
 }
 
 // sendBeat is called by the control goroutine.

@@ -24,16 +24,16 @@ const LanesMax = int(laneAnswer)
 
 // Config is what a node needs to know.
 type Config struct {
-	Name       string
-	Group      string
-	Priority   int32
-	Timing     Timing
-	Alone      Alone
-	Links      []LinkConfig
-	Keys       []seal.Key
-	PolicyHash uint64
-	MTUs       []uint16 // of the ports, by number, in bytes; told to the peers
-	Capacity   uint32   // of the connection table, bounds what a peer's indices may be
+	Name     string
+	Group    string
+	Priority int32
+	Timing   Timing
+	Alone    Alone
+	Links    []LinkConfig
+	Keys     []seal.Key
+	Standing wire.Standing // which policies this node has at the start
+	MTUs     []uint16      // of the ports, by number, in bytes; told to the peers
+	Capacity uint32        // of the connection table, bounds what a peer's indices may be
 
 	Lease    *gate.Lease
 	Progress []*gate.Progress // of every worker
@@ -44,6 +44,9 @@ type Config struct {
 	// returns. It reports whether it understood the selector, and then calls done once, from
 	// any goroutine, when what was killed is gone. It must not keep k. nil: none is understood.
 	Kill func(k *wire.Kill, done func(count int)) bool
+	// Policies takes what a peer says of policies: a *wire.Standing, Order, Answer, Fetch or
+	// Chunk, whose bytes lie in the batch. It must neither keep it nor block. nil: nothing is done.
+	Policies func(from uint16, message any)
 	// Transition is called on the control goroutine after the lease was granted or
 	// revoked. It must not block.
 	Transition func(role gate.Role)
@@ -72,7 +75,7 @@ type Node struct {
 	moved    int64 // when every worker was last seen to have moved
 	beatDue  int64 // when the next heartbeat is; the control goroutine's
 	lapses   atomic.Uint64
-	policy   atomic.Uint64 // hash of the one in force
+	standing atomic.Pointer[wire.Standing]
 	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
 
 	kills kills
@@ -113,7 +116,7 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 		config: c, number: Number(c.Links), boot: 1,
 		events: make(chan event, 256), watch: gate.NewWatch(c.Progress), lives: map[uint64]bool{},
 	}
-	n.policy.Store(c.PolicyHash)
+	n.standing.Store(&c.Standing)
 	var peers []uint16
 	for i, l := range links {
 		n.boot = l.boot
@@ -122,11 +125,9 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 		peers = append(peers, r.number)
 	}
 	n.election = NewElection(n.number, c.Priority, peers, c.Timing, c.Alone)
+	n.election.SetGeneration(c.Standing.Kept.Number)
 	return n, nil
 }
-
-// SetPolicy says that another policy is in force. The peers hear of it with the next hello.
-func (n *Node) SetPolicy(hash uint64) { n.policy.Store(hash) }
 
 func (n *Node) step(e event) {
 	n.mu.Lock()

@@ -36,10 +36,12 @@ type remote struct {
 	applied               uint64        // the life of the peer that batches were applied of last
 	helloAt               int64
 	answers               chan wire.Killed // to kills of the peer, for the reader to send
+	outbox                chan []byte      // other control batches, likewise
 
 	heard      atomic.Int64           // CLOCK_BOOTTIME ns of its last beat; 0: never
 	incomplete atomic.Pointer[string] // why our table may lack some of its connections; nil: it does not
 	hello      atomic.Pointer[wire.Hello]
+	standing   atomic.Pointer[wire.Standing]
 	last       atomic.Pointer[Beat]
 	acks       [LanesMax]atomic.Uint64 // what we have applied of its lanes, for our beats
 	lanes      atomic.Int32            // how many of acks are valid
@@ -55,7 +57,7 @@ func newRemote(n *Node, number uint16, l *PeerLink) *remote {
 		reply: make([]byte, 0, 2048),
 		batch: make([]byte, 0, 2048), sealed: make([]byte, 0, 2048),
 		beatBatch: make([]byte, 0, 2048), beatSealed: make([]byte, 0, 2048),
-		answers: make(chan wire.Killed, answersMax),
+		answers: make(chan wire.Killed, answersMax), outbox: make(chan []byte, outboxMax),
 	}
 	r.applier.OnKill(r.obey)
 	r.machine = peer.New(r.deliver, nackRetry)
@@ -145,6 +147,7 @@ func (r *remote) due() {
 		r.sendControl(m.Append)
 	}
 	r.sendAnswers()
+	r.sendOutbox()
 	r.applier.Requests(func(q *wire.UpdateRequest) { r.sendControl(q.Append) })
 	r.publish()
 }

@@ -5,6 +5,7 @@ import (
 
 	"holdfast/dataplane/gate"
 	"holdfast/sync/seal"
+	"holdfast/sync/wire"
 )
 
 // Status is what a node knows of itself and its peers at one moment.
@@ -31,7 +32,8 @@ type PeerStatus struct {
 	Unconfirmed uint64
 	Resent      uint64
 	SamePolicy  bool
-	MTUs        []uint16 // of its ports, by number; meaningful where the policy is the same
+	Standing    *wire.Standing // what it has told of its policies; nil: nothing yet
+	MTUs        []uint16       // of its ports, by number; meaningful where the policy is the same
 	Rejected    map[string]uint64
 }
 
@@ -75,9 +77,10 @@ func (r *remote) status() PeerStatus {
 		s.Beat = *b
 	}
 	if h := r.hello.Load(); h != nil {
-		s.SamePolicy = h.Policy == r.node.policy.Load()
+		s.SamePolicy = h.Policy == r.node.standing.Load().Force
 		s.MTUs = h.MTUs.Slice()
 	}
+	s.Standing = r.standing.Load()
 	for lane := range r.node.lanes() {
 		if sent, confirmed := r.node.journal(lane).Sent(), r.confirmed[lane].Load(); sent > confirmed {
 			s.Unconfirmed += sent - confirmed

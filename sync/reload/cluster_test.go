@@ -49,6 +49,8 @@ type simCluster struct {
 	active  uint16
 	killAt  int64 // when kill dies; 0: nobody
 	kill    uint16
+	deafAt  int64 // when deaf is cut off, for longer than a trial lasts; 0: nobody
+	deaf    uint16
 	target  wire.Generation
 	stopped bool // node 1 has died in the middle
 }
@@ -57,6 +59,10 @@ type simCluster struct {
 type died struct{}
 
 func (c *simCluster) node(n uint16) *simNode { return c.nodes[n-1] }
+
+func (c *simCluster) cut(n uint16) bool {
+	return n == c.deaf && c.deafAt != 0 && c.now >= c.deafAt && c.now < c.deafAt+simWindow+simWindow/2
+}
 
 func (c *simCluster) send(m letter) {
 	for range 1 + c.rng.IntN(2) {
@@ -96,7 +102,7 @@ func (c *simCluster) turn() {
 	c.mail = later
 	c.rng.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
 	for _, m := range due {
-		if n := c.node(m.to); !n.dead && m.from != m.to {
+		if n := c.node(m.to); !n.dead && m.from != m.to && !c.cut(m.from) && !c.cut(m.to) {
 			c.arrive(n, &m)
 		}
 	}
@@ -157,7 +163,7 @@ func (c *simCluster) carryOut(n *simNode, step wire.Step, g wire.Generation, win
 
 func (c *simCluster) Members() (all []Member) {
 	for _, n := range c.nodes[1:] {
-		all = append(all, Member{Number: n.number, Name: string(rune('a' + n.number)), Heard: !n.dead, Active: n.number == c.active})
+		all = append(all, Member{Number: n.number, Name: string(rune('a' + n.number)), Heard: !n.dead && !c.cut(n.number), Active: n.number == c.active})
 	}
 	return all
 }
@@ -185,7 +191,7 @@ func (c *simCluster) Ask(step wire.Step, peers []uint16) []Reply {
 		}
 		c.turn()
 		for _, p := range peers {
-			if c.node(p).dead {
+			if c.node(p).dead || c.cut(p) {
 				c.round.Gone(p)
 			}
 		}
@@ -223,6 +229,10 @@ func TestREL29_ClusterAgrees(t *testing.T) {
 		if rapid.Bool().Draw(t, "somebody dies") {
 			c.kill = uint16(rapid.IntRange(1, len(c.nodes)).Draw(t, "who"))
 			c.killAt = rapid.Int64Range(1, int64(4e9)).Draw(t, "when")
+		}
+		if rapid.Bool().Draw(t, "somebody is cut off") {
+			c.deaf = uint16(rapid.IntRange(1, len(c.nodes)).Draw(t, "who is")) // perhaps the one that was asked
+			c.deafAt = rapid.Int64Range(1, int64(4e9)).Draw(t, "since")
 		}
 		if n := c.node(uint16(len(c.nodes))); rapid.IntRange(0, 3).Draw(t, "refuses") == 0 && n.number != 1 {
 			n.faulty, n.refuse = true, wire.Step(rapid.IntRange(0, 1).Draw(t, "step"))

@@ -101,6 +101,12 @@ func (s *Store) Write(g wire.Generation, image []byte) (err error) {
 	return nil
 }
 
+// Has reports whether a policy is kept, whatever it is worth.
+func (s *Store) Has() bool {
+	_, err := os.Lstat(s.Path)
+	return err == nil
+}
+
 // Adopt makes what was written the kept policy.
 func (s *Store) Adopt() error {
 	if err := os.Rename(s.fresh(), s.Path); err != nil {

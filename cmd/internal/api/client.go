@@ -20,6 +20,9 @@ var ErrUnreachable = errors.New("daemon not reachable")
 // ErrRefused says that the daemon understood and would not.
 var ErrRefused = errors.New("refused")
 
+// requestLimit is how long any request may take; a reload asks other nodes too.
+const requestLimit = time.Minute
+
 // Client talks to one daemon.
 type Client struct {
 	http http.Client
@@ -33,7 +36,7 @@ func NewClient(path string) *Client {
 	}
 	return &Client{
 		path: path,
-		http: http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 30 * time.Second},
+		http: http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: requestLimit},
 	}
 }
 

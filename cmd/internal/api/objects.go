@@ -36,19 +36,22 @@ type Group struct {
 
 // Peer is another node as this one sees it.
 type Peer struct {
-	Name      string            `json:"name"`
-	Address   string            `json:"address"`
-	Session   string            `json:"session"` // none, handshake, established
-	Role      string            `json:"role"`
-	Ready     bool              `json:"ready"`
-	Heard     float64           `json:"heard"`           // seconds since its last beat, -1: never
-	Behind    uint64            `json:"behind"`          // batches of the peer that this node lacks
-	Unacked   uint64            `json:"unacked"`         // batches of this node that the peer has not confirmed
-	Resent    uint64            `json:"resent"`          // batches sent again on request
-	Rejected  map[string]uint64 `json:"rejected"`        // datagrams refused, by reason
-	SamePlan  bool              `json:"same_policy"`     // the peer runs the same policy
-	MTUs      map[string]int    `json:"mtus"`            // of its ports, as far as it has told and runs the same policy
-	Incapable string            `json:"error,omitempty"` // why no session comes about
+	Name       string            `json:"name"`
+	Address    string            `json:"address"`
+	Session    string            `json:"session"` // none, handshake, established
+	Role       string            `json:"role"`
+	Ready      bool              `json:"ready"`
+	Heard      float64           `json:"heard"`           // seconds since its last beat, -1: never
+	Behind     uint64            `json:"behind"`          // batches of the peer that this node lacks
+	Unacked    uint64            `json:"unacked"`         // batches of this node that the peer has not confirmed
+	Resent     uint64            `json:"resent"`          // batches sent again on request
+	Rejected   map[string]uint64 `json:"rejected"`        // datagrams refused, by reason
+	SamePlan   bool              `json:"same_policy"`     // the peer runs the same policy
+	Policy     string            `json:"policy"`          // hash of what it has in force, "" where it has told none
+	Generation uint64            `json:"generation"`      // that it keeps, 0 where it has told none
+	Trial      uint64            `json:"trial,omitempty"` // generation that it has on trial; 0: none
+	MTUs       map[string]int    `json:"mtus"`            // of its ports, as far as it has told and runs the same policy
+	Incapable  string            `json:"error,omitempty"` // why no session comes about
 }
 
 // Port is a logical port of this node.
@@ -86,7 +89,7 @@ type Policy struct {
 	File       string    `json:"file"`
 	Hash       string    `json:"hash"`
 	Rules      int       `json:"rules"`
-	Generation uint64    `json:"generation"` // 1 at the start, one more with each reload
+	Generation uint64    `json:"generation"` // ordered in the cluster: a higher one is newer
 	Since      time.Time `json:"since"`
 	Confirm    *float64  `json:"confirm_left,omitempty"` // seconds until the policy before comes back, unless confirmed
 }
@@ -212,7 +215,8 @@ type DemoteRequest struct {
 
 // Done answers a request that has nothing to say but that it was carried out.
 type Done struct {
-	Done string `json:"done"`
+	Done     string   `json:"done"`
+	Warnings []string `json:"warnings,omitempty"` // what to look after
 }
 
 // Error is every error's answer.

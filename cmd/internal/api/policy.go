@@ -24,7 +24,7 @@ type PlanRequest struct {
 	File string `json:"file"` // whole path; "": the policy that the node file names
 }
 
-// ReloadRequest asks to put a policy in force.
+// ReloadRequest asks to put a policy in force, on all nodes.
 type ReloadRequest struct {
 	File     string  `json:"file"`      // as of PlanRequest
 	Confirm  float64 `json:"confirm"`   // seconds after which the policy before comes back unless confirmed; 0: never
@@ -45,6 +45,7 @@ type Plan struct {
 	Ends       []Ends   `json:"ends"`                 // live connections that the change would end
 	Generation uint64   `json:"generation,omitempty"` // reload: that is in force now
 	Ended      int      `json:"ended"`                // reload: connections that have ended
+	Warnings   []string `json:"warnings"`             // reload: nodes that have not taken part
 }
 
 // Change is one difference between the policy in force and the other.

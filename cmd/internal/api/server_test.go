@@ -76,12 +76,12 @@ func (f *fake) Confirm() (Done, error) {
 
 func (f *fake) Promote(r PromoteRequest) (Done, error) {
 	f.last = fmt.Sprintf("promote %+v", r)
-	return Done{"promoted"}, f.err
+	return Done{Done: "promoted"}, f.err
 }
 
 func (f *fake) Demote(r DemoteRequest) (Done, error) {
 	f.last = fmt.Sprintf("demote %+v", r)
-	return Done{"demoted"}, f.err
+	return Done{Done: "demoted"}, f.err
 }
 
 func (f *fake) Watch(ctx context.Context, selector []string, each func([]WatchEvent) error) error {
@@ -187,7 +187,7 @@ func TestEveryRequestReachesTheDaemon(t *testing.T) {
 		case KillResult:
 			want = KillResult{DryRun: true, Killed: map[string]int{"fw-a": 7}}
 		case Done:
-			want = Done{strings.TrimSuffix(strings.Fields(row.want)[0], "e") + "ed"}
+			want = Done{Done: strings.TrimSuffix(strings.Fields(row.want)[0], "e") + "ed"}
 		case Rules:
 			want, _ = f.Rules()
 		case Plan:

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -59,19 +58,17 @@ type daemon struct {
 // Run is `holdfast run`: it starts a node from a node file and runs it until ctx ends.
 // Errors say what, where and what to do, and leave nothing half set up.
 func Run(ctx context.Context, file, version string, log *slog.Logger) (err error) {
-	nodeFile, policy, err := config.Load(file)
+	b, err := begin(file, log)
 	if err != nil {
 		return err
 	}
-	if nodeFile == nil {
-		return fmt.Errorf("%s is a policy: `run` takes the node file that names it", file)
-	}
-	for _, n := range policy.Notices {
+	for _, n := range b.policy.Notices {
 		log.Warn("accepted, not acted on yet", "what", n.String())
 	}
 	d := &daemon{version: version, started: time.Now(), log: log, announces: make(chan struct{}, 1)}
+	d.reloading.inbox = make(chan said, inboxMax)
 	defer func() { err = errors.Join(err, d.close()) }()
-	server, err := d.start(nodeFile, policy)
+	server, err := d.start(b)
 	if err != nil {
 		return err
 	}
@@ -92,7 +89,8 @@ func (d *daemon) close() error {
 }
 
 // start builds the node, in the order of the package comment.
-func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err error) {
+func (d *daemon) start(b *beginning) (_ *api.Server, err error) {
+	n, p := b.node, b.policy
 	if os.Geteuid() != 0 {
 		return nil, errors.New("holdfast run needs root (CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF): start it as root or by systemd")
 	}
@@ -109,6 +107,9 @@ func (d *daemon) start(n *config.Node, p *config.Policy) (_ *api.Server, err err
 	}
 	d.then(server.Close)
 
+	if err := b.keep(d); err != nil {
+		return nil, err
+	}
 	if err := look(plan.devices); err != nil {
 		return nil, err
 	}
@@ -179,6 +180,7 @@ func (d *daemon) openTable(plan *plan, p *config.Policy) (err error) {
 	if err != nil {
 		return err
 	}
+	next.version, next.image = d.reloading.ledger.Kept, d.reloading.keptImage
 	return d.publish(next)
 }
 
@@ -230,7 +232,7 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 	}
 	d.cluster, err = cluster.NewNode(cluster.Config{
 		Name: d.name, Group: d.group, Priority: plan.priority, Timing: plan.timing, Alone: plan.alone,
-		Links: plan.links, Keys: plan.keys, PolicyHash: d.generation().hash, MTUs: mtus(d.ports),
+		Links: plan.links, Keys: plan.keys, Standing: d.standing(), Policies: d.peerSays, MTUs: mtus(d.ports),
 		Lease: &d.lease, Progress: progress, Journals: d.lanes, Shared: d.shared,
 		Applier: func() *journal.Applier {
 			a := journal.NewApplier(d.table, d.pool, d.shared, d.learnNeighbor)

@@ -14,18 +14,23 @@ import (
 	"holdfast/rules/config"
 	"holdfast/rules/limit"
 	"holdfast/rules/table"
+	"holdfast/sync/reload"
+	"holdfast/sync/wire"
 )
 
 // generation is a policy in force and all that a reload swaps with it. Immutable.
 type generation struct {
-	number   uint64 // 1 is that of the start
-	policy   *config.Policy
-	hash     uint64
-	since    time.Time
-	limits   limit.Plan
-	adaptive conntrack.Adaptive
-	snapshot *dataplane.Snapshot
-	gone     map[uint32]rules.Rule // by number: rules of former generations that have connections
+	epoch      uint64          // 1 is that of the start, one more with each swap: what verdicts of this node are told apart by
+	version    wire.Generation // in the cluster; its hash is another than `hash` nowhere
+	image      []byte          // what it was read from, packed
+	policy     *config.Policy
+	hash       uint64
+	since      time.Time
+	limits     limit.Plan
+	adaptive   conntrack.Adaptive
+	snapshot   *dataplane.Snapshot
+	countsAnew bool                  // its limits are others than those in force when it was made
+	gone       map[uint32]rules.Rule // by number: rules of former generations that have connections
 }
 
 // reloading is what a daemon knows of the policies that it runs.
@@ -34,6 +39,13 @@ type reloading struct {
 	current    atomic.Pointer[generation]
 	pending    *pending // a reload that waits to be confirmed; nil: none
 	over       bool     // the daemon ends
+
+	ledger    reload.Ledger
+	store     *reload.Store // nil: nothing is kept over a restart (tests)
+	keptImage []byte        // of ledger.Kept
+	ready     *ready        // what is prepared; nil: nothing
+	stale     string        // see beginning
+	peering
 
 	tally sync.Mutex        // guards what follows, and the swap
 	hits  map[uint32]uint64 // packets that rules decided on in generations that are over, by number
@@ -79,11 +91,11 @@ func (d *daemon) former() *rules.Former {
 func (d *daemon) prepare(p *config.Policy, plan *plan, pool *nat.Pool) (*generation, error) {
 	old := d.snapshot.Load()
 	g := &generation{
-		number: d.generation().number + 1, policy: p, hash: p.Hash(), since: time.Now(),
+		epoch: d.generation().epoch + 1, policy: p, hash: p.Hash(), since: time.Now(),
 		limits: plan.limits, adaptive: plan.adaptive,
 	}
 	next := *old
-	next.Generation, next.Rules, next.Steering = g.number, plan.rules, plan.routes
+	next.Generation, next.Rules, next.Steering = g.epoch, plan.rules, plan.routes
 	next.Hits = dataplane.NewRuleHits(len(d.queues), plan.rules)
 	var err error
 	if next.Tables, err = table.New(plan.tables, old.Tables); err != nil {
@@ -92,7 +104,8 @@ func (d *daemon) prepare(p *config.Policy, plan *plan, pool *nat.Pool) (*generat
 	if next.NAT, err = nat.Prepare(plan.translations, plan.site, pool); err != nil {
 		return nil, err // it names the place
 	}
-	if g.number == 1 || !reflect.DeepEqual(plan.limits, d.generation().limits) {
+	if g.epoch == 1 || !reflect.DeepEqual(plan.limits, d.generation().limits) {
+		g.countsAnew = true
 		if next.Limits, err = d.countAnew(&plan.limits); err != nil {
 			return nil, err
 		}
@@ -151,9 +164,6 @@ func (d *daemon) publish(g *generation) error {
 	d.snapshot.Store(g.snapshot)
 	r.current.Store(g)
 	r.tally.Unlock()
-	if d.cluster != nil {
-		d.cluster.SetPolicy(g.hash)
-	}
 	return nil
 }
 

@@ -7,13 +7,17 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"holdfast/cmd/internal/api"
+	"holdfast/dataplane/gate"
 	"holdfast/nat"
 	"holdfast/rules/config"
+	"holdfast/sync/reload"
+	"holdfast/sync/wire"
 )
 
 // A reload is
@@ -50,16 +54,7 @@ func (d *daemon) policyPath(file string) (string, error) {
 	return file, nil
 }
 
-// read reads a policy and makes what a reload would put in force. The error has everything
-// that is wrong with it, and that cannot be reloaded.
-func (d *daemon) read(file string, pool *nat.Pool) (*generation, error) {
-	p, err := config.LoadPolicy(file)
-	if err != nil {
-		return nil, err
-	}
-	return d.make(p, pool)
-}
-
+// make makes what a reload would put in force. The error has everything that cannot be.
 func (d *daemon) make(p *config.Policy, pool *nat.Pool) (*generation, error) {
 	if err := errors.Join(config.Check(d.node, p), config.NeedsRestart(d.generation().policy, p)); err != nil {
 		return nil, err
@@ -79,9 +74,13 @@ func (d *daemon) Plan(r api.PlanRequest) (api.Plan, error) {
 	}
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
-	next, err := d.read(path, nat.NewPool())
+	p, err := config.LoadPolicy(path)
+	var next *generation
+	if err == nil {
+		next, err = d.make(p, nat.NewPool())
+	}
 	if err != nil {
-		return api.Plan{File: path, Errors: lines(err), Changes: []api.Change{}, Ends: []api.Ends{}}, nil
+		return api.Plan{File: path, Errors: lines(err), Changes: []api.Change{}, Ends: []api.Ends{}, Warnings: []string{}}, nil
 	}
 	plan, _ := d.compare(next, d.generation())
 	return plan, nil
@@ -90,7 +89,7 @@ func (d *daemon) Plan(r api.PlanRequest) (api.Plan, error) {
 // compare says what a generation changes of the one before, and which connections end.
 func (d *daemon) compare(next, old *generation) (api.Plan, *reckoning) {
 	plan := api.Plan{
-		File: next.policy.File, Hash: hash(next.hash), Errors: []string{}, Notices: []string{},
+		File: next.policy.File, Hash: hash(next.hash), Errors: []string{}, Notices: []string{}, Warnings: []string{},
 		Rules: next.snapshot.Rules.Len(), Changes: []api.Change{}, Ends: []api.Ends{},
 	}
 	for _, n := range next.policy.Notices {
@@ -115,19 +114,71 @@ func (d *daemon) Reload(r api.ReloadRequest) (api.Plan, error) {
 	if err != nil {
 		return api.Plan{}, err
 	}
-	if peers := d.node.Links; len(peers) > 0 && !r.ThisNode {
-		return api.Plan{}, fmt.Errorf("this node is one of a cluster, and a reload of all its nodes is not built: copy the policy to every node and run `holdfast reload --this-node` on each, on those that stand by first")
-	}
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	if err := d.mayReload(); err != nil {
 		return api.Plan{}, err
 	}
-	next, err := d.read(path, d.pool)
+	if r.ThisNode && len(d.node.Links) > 0 {
+		return d.reloadThis(path, confirm)
+	}
+	return d.reloadAll(path, confirm)
+}
+
+// refused is a plan that changes nothing.
+func refused(file string, errors []string) api.Plan {
+	return api.Plan{File: file, Errors: errors, Changes: []api.Change{}, Ends: []api.Ends{}, Warnings: []string{}}
+}
+
+// reloadAll puts a policy in force on every node, this one included. The caller holds the lock.
+func (d *daemon) reloadAll(path string, confirm time.Duration) (api.Plan, error) {
+	p, image, err := d.readSources(path)
 	if err != nil {
-		return api.Plan{File: path, Errors: lines(err), Changes: []api.Change{}, Ends: []api.Ends{}}, nil
+		return refused(path, lines(err)), nil
+	}
+	v, err := d.getReady(p, image, wire.Generation{Number: d.reloading.ledger.Next()})
+	if err != nil {
+		return refused(path, lines(err)), nil
+	}
+	window := confirm
+	if confirm == 0 {
+		window = swapWindow
+	}
+	a := d.newAsking(v, image, window)
+	defer a.end()
+	t := reload.Transaction{Parties: a}
+	if !t.Put() {
+		if err := a.Own(wire.StepRevert); err != nil {
+			return api.Plan{}, err
+		}
+		return refused(path, t.Faults), nil
+	}
+	if confirm == 0 {
+		if err := t.Confirm(); err != nil {
+			return api.Plan{}, errors.Join(err, a.Own(wire.StepRevert))
+		}
+	}
+	a.plan.Warnings = append(a.plan.Warnings, t.Warnings...)
+	for _, w := range t.Warnings {
+		d.log.Warn("reload", "warning", w)
+	}
+	return a.plan, nil
+}
+
+// reloadThis puts a policy in force on this node of a cluster alone: an experiment, that no
+// other node takes over and that does not last over a restart. The caller holds the lock.
+func (d *daemon) reloadThis(path string, confirm time.Duration) (api.Plan, error) {
+	p, err := config.LoadPolicy(path)
+	var next *generation
+	if err == nil {
+		next, err = d.make(p, d.pool)
+	}
+	if err != nil {
+		return refused(path, lines(err)), nil
 	}
 	old := d.generation()
+	next.version = wire.Generation{Number: d.reloading.ledger.Kept.Number, Hash: next.hash}
+	d.reloading.forget() // it was prepared to follow another
 	plan, err := d.replace(old, next)
 	if err != nil {
 		return api.Plan{}, err
@@ -135,6 +186,7 @@ func (d *daemon) Reload(r api.ReloadRequest) (api.Plan, error) {
 	if confirm > 0 {
 		d.awaitConfirmation(old, confirm)
 	}
+	d.tellStanding()
 	return plan, nil
 }
 
@@ -156,8 +208,9 @@ func (d *daemon) replace(old, next *generation) (api.Plan, error) {
 		return api.Plan{}, err
 	}
 	d.passed()
-	plan.Generation, plan.Ended = next.number, reckoning.carryOut(d)
-	d.log.Info("policy in force", "file", next.policy.File, "hash", hash(next.hash), "generation", next.number,
+	plan.Generation, plan.Ended = next.version.Number, reckoning.carryOut(d)
+	d.announceExternal(plan.Changes)
+	d.log.Info("policy in force", "file", next.policy.File, "hash", hash(next.hash), "generation", next.version.Number,
 		"changes", len(plan.Changes), "ended", plan.Ended)
 	return plan, nil
 }
@@ -177,16 +230,11 @@ func (d *daemon) goBack(p *pending) {
 	if d.reloading.pending != p || d.reloading.over {
 		return
 	}
-	d.reloading.pending = nil
-	old := d.generation()
-	d.log.Warn("nobody confirmed the policy: going back", "from", hash(old.hash), "to", hash(p.before.hash))
-	next, err := d.make(p.before.policy, d.pool)
-	if err == nil {
-		_, err = d.replace(old, next)
-	}
-	if err != nil { // it was in force, so it compiles; memory may lack
-		d.log.Error("going back failed: the policy that nobody confirmed stays in force", "err", err)
-	}
+	r := &d.reloading
+	_ = d.back(p, "nobody confirmed the policy") // it has logged why
+	r.ledger.Done(wire.StepRevert, r.ledger.Trial, gate.Now())
+	d.discard()
+	d.tellStanding()
 }
 
 // Confirm implements api.Daemon.
@@ -194,12 +242,47 @@ func (d *daemon) Confirm() (api.Done, error) {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	p := d.reloading.pending
-	if p == nil {
-		return api.Done{}, errors.New("no reload waits to be confirmed: see `holdfast status`")
+	switch {
+	case p == nil:
+		return api.Done{}, errors.New("no reload waits to be confirmed" + d.triedElsewhere() + ": see `holdfast status`")
+	case d.reloading.ledger.Trial.Number == 0: // of this node alone
+		p.timer.Stop()
+		d.reloading.pending = nil
+		return api.Done{Done: "policy " + hash(d.generation().hash) + " stays in force on this node, until it is restarted"}, nil
 	}
-	p.timer.Stop()
-	d.reloading.pending = nil
-	return api.Done{Done: "policy " + hash(d.generation().hash) + " stays in force"}, nil
+	a := d.newAsking(d.reloading.ledger.Trial, d.generation().image, 0)
+	defer a.end()
+	t := reload.Transaction{Parties: a}
+	if err := t.Confirm(); err != nil {
+		return api.Done{}, err
+	}
+	v := d.reloading.ledger.Kept
+	return api.Done{Done: fmt.Sprintf("generation %d, policy %s, stays in force", v.Number, hash(v.Hash)), Warnings: t.Warnings}, nil
+}
+
+// triedElsewhere says on which peer a reload waits to be confirmed; "" where on none.
+func (d *daemon) triedElsewhere() string {
+	if d.cluster == nil {
+		return ""
+	}
+	for _, m := range d.cluster.Members(gate.Now()) {
+		if s := d.cluster.Standing(m.Number); m.Heard && s != nil && s.Trial.Number != 0 {
+			return fmt.Sprintf(" on this node, but generation %d on %s does: confirm it there", s.Trial.Number, m.Name)
+		}
+	}
+	return ""
+}
+
+// announceExternal tells the neighbours of external addresses that a reload has brought:
+// the node that is active answers for them from now on.
+func (d *daemon) announceExternal(changes []api.Change) {
+	if !slices.ContainsFunc(changes, func(c api.Change) bool { return c.Kind == "nat" }) || !d.lease.Held(gate.Now()) {
+		return
+	}
+	select {
+	case d.announces <- struct{}{}:
+	default: // one is under way
+	}
 }
 
 // end lets no reload begin, nor go back, any more.
@@ -225,7 +308,9 @@ func (r *reloading) confirmation() *float64 {
 	return &left
 }
 
-// obeyHangups reloads this node's policy at each SIGHUP until ctx ends.
+// obeyHangups reloads the policy at each SIGHUP, of all nodes where this one is active, until ctx
+// ends. A node that stands by does not: its file may be an old one, and whatever sends every
+// daemon a SIGHUP would bring that to all nodes.
 func (d *daemon) obeyHangups(ctx context.Context) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)
@@ -235,7 +320,11 @@ func (d *daemon) obeyHangups(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			plan, err := d.Reload(api.ReloadRequest{ThisNode: true})
+			if len(d.node.Links) > 0 && d.cluster.Role() != gate.Active {
+				d.log.Warn("SIGHUP does nothing on a node that stands by: it reloads the cluster on the active one; `holdfast reload` does on any")
+				continue
+			}
+			plan, err := d.Reload(api.ReloadRequest{})
 			if err != nil {
 				d.log.Error("reload refused", "err", err)
 			}

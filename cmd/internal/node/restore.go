@@ -224,7 +224,7 @@ func (d *daemon) save() {
 	if s.path == "" {
 		return
 	}
-	if g := d.generation(); g.number > 1 {
+	if g := d.generation(); g.epoch > 1 {
 		// Numbers of timeouts follow what was reloaded; the next life counts from the start,
 		// so it must ask the rules about each connection again.
 		s.policy = 0

@@ -224,7 +224,7 @@ func degraded(s *api.Status) []string {
 		if p.Heard < 0 || p.Heard > 3 {
 			all = append(all, "peer "+p.Name+" is not heard: its daemon is down or the sync link is cut; nobody would take over from this node")
 		} else if !p.SamePlan {
-			all = append(all, "peer "+p.Name+" runs another policy: compare the policy files (`holdfast check`)")
+			all = append(all, otherPolicy(&s.Policy, &p))
 		}
 	}
 	for i := range s.Peers {

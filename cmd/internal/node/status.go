@@ -41,11 +41,15 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	}
 	s.Groups = append(s.Groups, group)
 	for _, p := range c.Peers {
-		s.Peers = append(s.Peers, api.Peer{
+		one := api.Peer{
 			Name: p.Name, Address: p.Address.String(), Session: p.Session, Role: p.Beat.Role.String(), Ready: p.Beat.Ready,
 			Heard: heard(p.Heard, now), Behind: p.Behind, Unacked: p.Unconfirmed, Resent: p.Resent,
 			Rejected: p.Rejected, SamePlan: p.SamePolicy, MTUs: d.peerMTUs(&p),
-		})
+		}
+		if p.Standing != nil {
+			one.Policy, one.Generation, one.Trial = hash(p.Standing.Force), p.Standing.Kept.Number, p.Standing.Trial.Number
+		}
+		s.Peers = append(s.Peers, one)
 	}
 	for _, p := range d.ports {
 		s.Ports = append(s.Ports, d.portStatus(p))
@@ -60,7 +64,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 			})
 		}
 	}
-	s.Degraded = degraded(&s)
+	s.Degraded = append(degraded(&s), d.policyTroubles()...)
 	return s, nil
 }
 
