@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
+
 	"holdfast/conntrack"
 	"holdfast/rules/config"
 )
@@ -111,6 +113,16 @@ func (s *Set) seatTimeouts(p *config.Policy, base *conntrack.Timeouts, former *F
 		}
 	}
 	s.timeouts = slices.Clone(seats[:end])
+}
+
+// TimeoutsHash returns a number by which nodes see whether their numbers of timeouts mean the
+// same: these follow the Sets before, which need not be the same on a node that was restarted.
+func (s *Set) TimeoutsHash() uint64 {
+	h := xxhash.New()
+	for _, t := range s.timeouts {
+		fmt.Fprintf(h, "%v\n", *t)
+	}
+	return h.Sum64()
 }
 
 // setOf returns the number of the set of timeouts that a rule brings.

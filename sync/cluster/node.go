@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
 	"holdfast/sync/journal"
 	"holdfast/sync/seal"
@@ -47,6 +48,9 @@ type Config struct {
 	// Policies takes what a peer says of policies: a *wire.Standing, Order, Answer, Fetch or
 	// Chunk, whose bytes lie in the batch. It must neither keep it nor block. nil: nothing is done.
 	Policies func(from uint16, message any)
+	// SettleTimeouts gives a connection of a peer, which has told where it stands (nil: not yet),
+	// the number that its timeouts have here. The readers call it. nil: they have the same.
+	SettleTimeouts func(peer *wire.Standing, s *conntrack.State)
 	// Transition is called on the control goroutine after the lease was granted or
 	// revoked. It must not block.
 	Transition func(role gate.Role)

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"holdfast/conntrack"
 	"holdfast/sync/journal"
 	"holdfast/sync/peer"
 	"holdfast/sync/seal"
@@ -60,6 +61,9 @@ func newRemote(n *Node, number uint16, l *PeerLink) *remote {
 		answers: make(chan wire.Killed, answersMax), outbox: make(chan []byte, outboxMax),
 	}
 	r.applier.OnKill(r.obey)
+	if settle := n.config.SettleTimeouts; settle != nil {
+		r.applier.SettleTimeouts(func(s *conntrack.State) { settle(r.standing.Load(), s) })
+	}
 	r.machine = peer.New(r.deliver, nackRetry)
 	why := "no hello yet"
 	r.incomplete.Store(&why)

@@ -23,9 +23,10 @@ type Applier struct {
 	pool     *nat.Pool
 	shared   *Shared // where better states are told
 	neighbor func(*wire.Neighbor)
-	kill     func(*wire.Kill) bool // nil: no kill is carried out
-	limits   func() *limit.Table   // counts connections for the rules' limits: those of the policy in force
-	deleted  uint32                // connections that Deletes of killed ones have ended since the last KillTold
+	kill     func(*wire.Kill) bool  // nil: no kill is carried out
+	limits   func() *limit.Table    // counts connections for the rules' limits: those of the policy in force
+	settle   func(*conntrack.State) // nil: numbers of timeouts mean the same here and there
+	deleted  uint32                 // connections that Deletes of killed ones have ended since the last KillTold
 
 	ours     []uint32 // by the sender's index: our index + 1, 0: unknown
 	applied  conntrack.Applied
@@ -54,6 +55,10 @@ func (a *Applier) OnKill(kill func(*wire.Kill) bool) { a.kill = kill }
 // CountIn sets where connections count for the limits of their rules: it is asked each time,
 // because a reload may change it. Before anything is applied.
 func (a *Applier) CountIn(limits func() *limit.Table) { a.limits = limits }
+
+// SettleTimeouts sets what gives a connection the number of its timeouts that it has here, where it
+// has another there. Before anything is applied.
+func (a *Applier) SettleTimeouts(settle func(*conntrack.State)) { a.settle = settle }
 
 // Deleted returns how many connections the peer has ended by Deletes as killed since it
 // was asked last. To be called by what OnKill has set.
@@ -114,6 +119,9 @@ func (a *Applier) message(f *wire.Frame, now int64) bool {
 
 // insert applies a whole state: into the table, and its port is taken at once.
 func (a *Applier) insert(now int64) bool {
+	if a.settle != nil && a.state.Timeouts != 0 { // 0 is the policy's own
+		a.settle(&a.state)
+	}
 	outcome := a.table.Apply(&a.state, now, &a.applied)
 	a.bury()
 	switch outcome {

@@ -54,6 +54,7 @@ type Standing struct {
 	Image Image      // of Kept; none where it cannot be fetched
 	Force uint64     // hash of what is in force: another than Kept.Hash in a trial, or by itself
 	Trial Generation // in force until confirmed; zero: none
+	Seats uint64     // hash of what its numbers of timeouts mean: they follow what was reloaded before
 }
 
 // Append appends s:
@@ -68,6 +69,8 @@ type Standing struct {
 //	+-------------------------------+-------------------------------+
 //	| trial: number, 0: none        | hash                          | 52
 //	+-------------------------------+-------------------------------+
+//	| hash of the timeouts          |                                 60
+//	+-------------------------------+
 func (s *Standing) Append(dst []byte) []byte {
 	start := len(dst)
 	dst = beginFrame(dst, TypeStanding, 0)
@@ -75,6 +78,7 @@ func (s *Standing) Append(dst []byte) []byte {
 	dst = s.Image.append(dst)
 	dst = binary.BigEndian.AppendUint64(dst, s.Force)
 	dst = s.Trial.append(dst)
+	dst = binary.BigEndian.AppendUint64(dst, s.Seats)
 	return endFrame(dst, start)
 }
 
@@ -83,6 +87,7 @@ func (s *Standing) Decode(f *Frame) error {
 	c := f.open(TypeStanding, 0)
 	s.Kept, s.Image, s.Force = c.generation(), c.image(), c.u64()
 	s.Trial = Generation{Number: c.u64(), Hash: c.u64()}
+	s.Seats = c.u64()
 	c.must(s.Trial.Number>>63 == 0 && (s.Trial.Number != 0 || s.Trial.Hash == 0), BadValue)
 	return c.end()
 }

@@ -160,7 +160,7 @@ var messages = map[string]struct {
 	"kill-told": {&Kill{Before: 2<<16 | 3, Kind: KillTold, Selector: []byte{}}, func() message { return new(Kill) }},
 	"killed":    {&Killed{Before: 1<<16 | 3, Count: 1_000_000, Outcome: KillRefused}, func() message { return new(Killed) }},
 	"standing": {
-		&Standing{Kept: Generation{7, 0x1122334455667788}, Image: Image{5000, 0x99aabbccddeeff00}, Force: 9, Trial: Generation{8, 9}},
+		&Standing{Kept: Generation{7, 0x1122334455667788}, Image: Image{5000, 0x99aabbccddeeff00}, Force: 9, Trial: Generation{8, 9}, Seats: 10},
 		func() message { return new(Standing) },
 	},
 	"order":        {&Order{Step: StepPrepare, For: Generation{8, 9}, Image: Image{5000, 77}}, func() message { return new(Order) }},

@@ -28,6 +28,7 @@ type generation struct {
 	since      time.Time
 	limits     limit.Plan
 	adaptive   conntrack.Adaptive
+	seats      uint64 // what numbers of timeouts mean, see rules.Set.TimeoutsHash
 	snapshot   *dataplane.Snapshot
 	countsAnew bool                  // its limits are others than those in force when it was made
 	gone       map[uint32]rules.Rule // by number: rules of former generations that have connections
@@ -110,6 +111,7 @@ func (d *daemon) prepare(p *config.Policy, plan *plan, pool *nat.Pool) (*generat
 			return nil, err
 		}
 	}
+	g.seats = plan.rules.TimeoutsHash()
 	g.snapshot, g.gone = &next, d.goneFrom(plan.rules)
 	return g, nil
 }

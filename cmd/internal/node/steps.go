@@ -207,7 +207,7 @@ func (d *daemon) tellStanding() {
 // else runs yet.
 func (d *daemon) standing() wire.Standing {
 	r := &d.reloading
-	s := wire.Standing{Kept: r.ledger.Kept, Trial: r.ledger.Trial, Force: d.generation().hash}
+	s := wire.Standing{Kept: r.ledger.Kept, Trial: r.ledger.Trial, Force: d.generation().hash, Seats: d.generation().seats}
 	s.Image = reload.NameOf(r.keptImage)
 	r.serve(0, r.keptImage)
 	return s
