@@ -116,7 +116,7 @@ func (w *Worker) judge(b *burst, i int) fate {
 			return w.judgeError(b, i) // it belongs to the connection of what it quotes
 		}
 		// 4. Admit: the first packet of a connection, or a packet for the node itself.
-		if b.admitted++; b.admitted > b.admissions && b.admissions > 0 {
+		if b.admitted++; b.admitted > b.admissions && b.admissions > 0 && !w.spared(p) {
 			return dropped(drop.AdmissionShed)
 		}
 		if f, admitted := w.admit(b, i); !admitted {

@@ -12,8 +12,15 @@ import (
 // rawSegment builds a TCP segment of IPv4 with options as given, which must fill words.
 func rawSegment(from, to packet.MAC, t *packet.Tuple, s *tcp) []byte {
 	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr(from[:]), DstMAC: net.HardwareAddr(to[:]), EthernetType: layers.EthernetTypeIPv4}
-	ip4 := &layers.IPv4{Version: 4, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolTCP,
+	var ip interface {
+		gopacket.SerializableLayer
+		gopacket.NetworkLayer
+	} = &layers.IPv4{Version: 4, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolTCP,
 		SrcIP: t.Src.Netip().AsSlice(), DstIP: t.Dst.Netip().AsSlice()}
+	if t.Src.Netip().Is6() {
+		eth.EthernetType = layers.EthernetTypeIPv6
+		ip = &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolTCP, SrcIP: t.Src.Netip().AsSlice(), DstIP: t.Dst.Netip().AsSlice()}
+	}
 	head := make([]byte, 20+len(s.options))
 	put := func(at int, n uint32, size int) {
 		for i := range size {
@@ -31,7 +38,7 @@ func rawSegment(from, to packet.MAC, t *packet.Tuple, s *tcp) []byte {
 	if err := read.DecodeFromBytes(append(head, make([]byte, s.payload)...), gopacket.NilDecodeFeedback); err != nil {
 		panic(err)
 	}
-	_ = read.SetNetworkLayerForChecksum(ip4)
+	_ = read.SetNetworkLayerForChecksum(ip)
 	raw := append(head, make([]byte, s.payload)...)
 	sum, err := read.ComputeChecksum()
 	if err != nil {
@@ -39,7 +46,7 @@ func rawSegment(from, to packet.MAC, t *packet.Tuple, s *tcp) []byte {
 	}
 	put2(raw, 16, sum)
 	buf := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip4, gopacket.Payload(raw)); err != nil {
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip, gopacket.Payload(raw)); err != nil {
 		panic(err)
 	}
 	return buf.Bytes()

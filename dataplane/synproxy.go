@@ -36,18 +36,40 @@ type SynProxy struct {
 // ns. The numbers are those of pf's syncookies adaptive, which takes them of all room: then a
 // table that is mostly full of complete connections is never flooded, since the flood's drive
 // out each other long before.
+//
+// A flood can fill a small table between two looks, so a worker that has let floodedAfter
+// SYNs pass looks, too. That costs 0.2 us a SYN.
 const (
 	floodedFrom  = 25
 	floodedUntil = 12
 	floodedEvery = int64(50e6)
+	floodedAfter = 256
 )
 
-// measure compares the share of half-open connections with the bounds. Worker 0 calls it.
+// measure looks when it is time. Worker 0 calls it.
 func (s *SynProxy) measure(t *conntrack.Table, now int64) {
-	if now-s.measured < floodedEvery {
-		return
+	if now-s.measured >= floodedEvery {
+		s.measured = now
+		s.look(t)
 	}
-	s.measured = now
+}
+
+// suspects reports whether adaptive rules proxy a SYN at hand.
+func (w *Worker) suspects() bool {
+	s, q := w.config.SynProxy, &w.proxying
+	if s.Flooded() {
+		return true
+	}
+	if q.passed++; q.passed < floodedAfter {
+		return false
+	}
+	q.passed = 0
+	s.look(w.snapshot.Table)
+	return s.Flooded()
+}
+
+// look compares the share of half-open connections with the bounds. Safe from any goroutine.
+func (s *SynProxy) look(t *conntrack.Table) {
 	half, others := t.HalfOpen()
 	room := t.Capacity() - others
 	switch {
@@ -65,9 +87,11 @@ func (s *SynProxy) Flooded() bool { return s.flooded.Load() }
 type proxying struct {
 	generation cookie.Generation
 	until      int64 // it is right up to here
+	passed     int   // SYNs of adaptive rules since the last look
 	proof      proof // of the connection that is being begun
 	answered   atomic.Uint64
 	proven     atomic.Uint64
+	refused    atomic.Uint64
 	waiting    waiting
 }
 
@@ -109,15 +133,20 @@ func (w *Worker) proofOf(p *packet.Parsed, why drop.Reason) (found proof) {
 			return proof{valid: true, first: first, cookie: p.Ack - 1}
 		}
 	}
+	w.proxying.refused.Store(w.proxying.refused.Load() + 1)
 	return found
 }
+
+// spared reports whether a packet without a connection is admitted however many are waiting:
+// its sender has proven itself, and has nothing that it would send again.
+func (w *Worker) spared(p *packet.Parsed) bool { return w.proofOf(p, conntrack.MayOpen(p)).valid }
 
 // proxies reports whether the verdict on a SYN is that the firewall answers it.
 func (w *Worker) proxies(b *burst, p *packet.Parsed, verdict *rules.Verdict) bool {
 	if verdict.SynProxy == config.SynProxyNever || p.Tuple.Proto != packet.TCP || b.origin != fromWire || verdict.Mode == config.Sloppy {
 		return false
 	}
-	return verdict.SynProxy == config.SynProxyAlways || w.config.SynProxy.Flooded()
+	return verdict.SynProxy == config.SynProxyAlways || w.suspects()
 }
 
 // answerSYN turns a SYN that a rule passes into the SYN/ACK that answers it, in its frame.
@@ -234,8 +263,15 @@ func (w *Worker) join(b *burst, i int) fate {
 	return fate{why: drop.Pass}
 }
 
-// Cookies counts the SYNs that this worker answered with a cookie, and the cookies that came
-// back and began a connection. Safe from any goroutine.
-func (w *Worker) Cookies() (answered, proven uint64) {
-	return w.proxying.answered.Load(), w.proxying.proven.Load()
+// Cookies counts what has become of a worker's cookies.
+type Cookies struct {
+	Answered uint64 // SYNs that got one
+	Proven   uint64 // came back right and began a connection
+	Refused  uint64 // segments without a connection, and without a right cookie
+}
+
+// Cookies returns the counts since the start. Safe from any goroutine.
+func (w *Worker) Cookies() Cookies {
+	q := &w.proxying
+	return Cookies{q.answered.Load(), q.proven.Load(), q.refused.Load()}
 }

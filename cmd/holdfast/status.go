@@ -74,6 +74,13 @@ func printStatus(w io.Writer, s *api.Status) {
 	}
 	fmt.Fprintf(t, "connections\t%d of %d\t%d evicted\tpolicy %s\tgeneration %d, %d rules\n",
 		s.Connections.Count, s.Connections.Capacity, s.Connections.Ended[conntrack.EndEvicted.String()], s.Policy.Hash, s.Policy.Generation, s.Policy.Rules)
+	if p := &s.SynProxy; p.Flooded || p.Answered > 0 {
+		flooded := ""
+		if p.Flooded {
+			flooded = "\tFLOODED: adaptive rules have SYNs answered here"
+		}
+		fmt.Fprintf(t, "syn proxy\t%d answered, %d proven, %d refused\t%d half-open%s\n", p.Answered, p.Proven, p.Refused, p.HalfOpen, flooded)
+	}
 	if left := s.Policy.Confirm; left != nil {
 		fmt.Fprintf(t, "reload\tgeneration %d goes back in %.0f s unless `holdfast confirm` comes first\n", s.Policy.Generation, *left)
 	}

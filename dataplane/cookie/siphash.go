@@ -4,40 +4,38 @@ import "math/bits"
 
 // sum is SipHash-2-4 (Aumasson and Bernstein 2012) of seven words in little-endian order: a
 // keyed hash that stays secret although everybody sees its results, which the hash of the
-// connection table does not.
+// connection table does not. The state is four variables and not an array, so that it stays
+// in registers: half of the time.
 func (s *Secret) sum(words [7]uint64) uint64 {
-	v := sipState{s[0] ^ 0x736f6d6570736575, s[1] ^ 0x646f72616e646f6d, s[0] ^ 0x6c7967656e657261, s[1] ^ 0x7465646279746573}
+	v0, v1 := s[0]^0x736f6d6570736575, s[1]^0x646f72616e646f6d
+	v2, v3 := s[0]^0x6c7967656e657261, s[1]^0x7465646279746573
 	for _, m := range words {
-		v.mix(m)
+		v3 ^= m
+		v0, v1, v2, v3 = round(v0, v1, v2, v3)
+		v0, v1, v2, v3 = round(v0, v1, v2, v3)
+		v0 ^= m
 	}
-	v.mix(8 * uint64(len(words)) << 56) // the length, and no byte left
-	v[2] ^= 0xff
+	const last = 8 * uint64(len(words)) << 56 // the length, and no byte left
+	v3 ^= last
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	v0 ^= last
+	v2 ^= 0xff
 	for range 4 {
-		v.round()
+		v0, v1, v2, v3 = round(v0, v1, v2, v3)
 	}
-	return v[0] ^ v[1] ^ v[2] ^ v[3]
+	return v0 ^ v1 ^ v2 ^ v3
 }
 
-// sipState is the four words of SipHash.
-type sipState [4]uint64
-
-// mix takes in one word.
-func (v *sipState) mix(m uint64) {
-	v[3] ^= m
-	v.round()
-	v.round()
-	v[0] ^= m
-}
-
-func (v *sipState) round() {
-	v[0] += v[1]
-	v[1] = bits.RotateLeft64(v[1], 13) ^ v[0]
-	v[0] = bits.RotateLeft64(v[0], 32)
-	v[2] += v[3]
-	v[3] = bits.RotateLeft64(v[3], 16) ^ v[2]
-	v[0] += v[3]
-	v[3] = bits.RotateLeft64(v[3], 21) ^ v[0]
-	v[2] += v[1]
-	v[1] = bits.RotateLeft64(v[1], 17) ^ v[2]
-	v[2] = bits.RotateLeft64(v[2], 32)
+// round is SipRound. It is inlined.
+func round(v0, v1, v2, v3 uint64) (w0, w1, w2, w3 uint64) {
+	v0 += v1
+	v1 = bits.RotateLeft64(v1, 13) ^ v0
+	v2 += v3
+	v3 = bits.RotateLeft64(v3, 16) ^ v2
+	v0 = bits.RotateLeft64(v0, 32) + v3
+	v3 = bits.RotateLeft64(v3, 21) ^ v0
+	v2 += v1
+	v1 = bits.RotateLeft64(v1, 17) ^ v2
+	return v0, v1, bits.RotateLeft64(v2, 32), v3
 }

@@ -16,6 +16,7 @@ type Status struct {
 	Ports       []Port      `json:"ports"`
 	Policy      Policy      `json:"policy"`
 	Connections Connections `json:"connections"`
+	SynProxy    SynProxy    `json:"syn_proxy"`
 	Workers     []Worker    `json:"workers"`
 	History     []Event     `json:"history,omitempty"`
 }
@@ -101,6 +102,15 @@ type Connections struct {
 	Ended    map[string]uint64 `json:"ended"` // by the workers, since the start: expired, replaced, killed, evicted, limited
 }
 
+// SynProxy says what the firewall has to do with SYNs, and its cookies since the start.
+type SynProxy struct {
+	Flooded  bool   `json:"flooded"`   // rules with "adaptive" have it answer
+	HalfOpen int    `json:"half_open"` // TCP connections whose handshake is not complete
+	Answered uint64 `json:"answered"`  // SYNs, with a cookie
+	Proven   uint64 `json:"proven"`    // cookies that came back and began a connection
+	Refused  uint64 `json:"refused"`   // segments without a connection that brought none, or a wrong one
+}
+
 // Worker is one worker's life signs.
 type Worker struct {
 	ID     int    `json:"id"`
@@ -134,6 +144,7 @@ type Conn struct {
 	Reply    Tuple     `json:"reply"`
 	Replied  bool      `json:"replied"`
 	Assured  bool      `json:"assured"`
+	Proxied  bool      `json:"proxied,omitempty"` // its SYN was answered by the firewall
 	Rule     string    `json:"rule"`
 	In       string    `json:"in"`
 	Out      string    `json:"out"`

@@ -42,6 +42,7 @@ type daemon struct {
 	lanes    []*journal.Journal
 	shared   *journal.Shared
 	workers  []*dataplane.Worker
+	synProxy *dataplane.SynProxy // of all workers
 	cluster  *cluster.Node
 
 	node      *config.Node // as it was at the start
@@ -209,11 +210,11 @@ func (d *daemon) openWorkers(plan *plan) error {
 		ports = append(ports, &p.Port)
 	}
 	fragments := fragment.New()
-	synProxy := &dataplane.SynProxy{Secret: plan.cookieSecret()}
+	d.synProxy = &dataplane.SynProxy{Secret: plan.cookieSecret()}
 	for i, queues := range d.queues {
 		w, err := dataplane.NewWorker(dataplane.Config{
 			ID: i, Workers: len(d.queues), Node: d.number, Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
-			Journal: d.lanes[i], Fragments: fragments, SynProxy: synProxy, Resolver: d.routes,
+			Journal: d.lanes[i], Fragments: fragments, SynProxy: d.synProxy, Resolver: d.routes,
 		})
 		if err != nil {
 			return err

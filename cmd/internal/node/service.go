@@ -100,7 +100,7 @@ func (d *daemon) conn(v *conntrack.View) api.Conn {
 	return api.Conn{
 		ID: v.Incarnation.String(), Proto: protoName(v.Original.Proto), State: stateName(v),
 		Original: tuple(&v.Original), Reply: tuple(&v.Reply),
-		Replied: v.Flags&conntrack.Replied != 0, Assured: v.Flags&conntrack.Assured != 0,
+		Replied: v.Flags&conntrack.Replied != 0, Assured: v.Flags&conntrack.Assured != 0, Proxied: v.Flags&conntrack.Proxied != 0,
 		Rule: d.ruleName(v.Rule), In: d.portName(v.Ingress), Out: d.portName(v.Egress), Gateway: d.gatewayName(v.Gateway),
 		Age: v.Age.Seconds(), Idle: v.Idle.Seconds(), Timeout: max(0, v.Left.Seconds()),
 		Packets: v.Packets, Bytes: v.Bytes, Node: v.Incarnation.Node(),

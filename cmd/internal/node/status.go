@@ -21,6 +21,19 @@ func (d *daemon) ended() map[string]uint64 {
 	return counts
 }
 
+// synProxyStatus adds up the workers' cookies.
+func (d *daemon) synProxyStatus() api.SynProxy {
+	s := api.SynProxy{Flooded: d.synProxy.Flooded()}
+	s.HalfOpen, _ = d.table.HalfOpen()
+	for _, w := range d.workers {
+		c := w.Cookies()
+		s.Answered += c.Answered
+		s.Proven += c.Proven
+		s.Refused += c.Refused
+	}
+	return s
+}
+
 // Status implements api.Daemon.
 func (d *daemon) Status(history bool) (api.Status, error) {
 	s := api.Status{
@@ -30,6 +43,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 		Connections: api.Connections{Count: uint32(d.table.Len()), Capacity: uint32(d.table.Capacity())},
 	}
 	s.Connections.Ended = d.ended()
+	s.SynProxy = d.synProxyStatus()
 	now := gate.Now()
 	c := d.cluster.Status(now)
 	group := api.Group{
