@@ -34,6 +34,9 @@ func (n number) compare(m number) int {
 	return cmp.Or(cmp.Compare(n.high, m.high), cmp.Compare(n.low, m.low))
 }
 
+// is4 reports whether n is an address of IPv4.
+func (n number) is4() bool { return n.high == 0 && n.low>>32 == 0xffff }
+
 // next returns n+1, previous n-1; both wrap.
 func (n number) next() number {
 	low, carry := bits.Add64(n.low, 1, 0)

@@ -10,12 +10,14 @@ package rules
 //	to_port < 80 | < 443 | ...        leaf: rules 7, 12, 40       entries: 36 bytes each
 //
 // Rules that say little of an address would lie in every part of a cut along it, so there
-// is a tree for each of four kinds, by whether source and destination are narrow (as in
+// is in a set of many rules a tree for each of four kinds, by whether source and destination are narrow (as in
 // EffiCuts: Vamanan, Voskuilen, Vijaykumar, SIGCOMM 2010), for each family. A tree whose
 // first rule comes after one that has matched already is not looked at.
 //
-// A box may hold more than its rule does: what a leaf gives is asked with Set.differs, as
-// every rule is where there are only a few. That keeps the trees simple and the answer
+// A dozen rules or less are one leaf: its entries tell a packet's rule without a branch for
+// each field, which is faster than asking the rules themselves.
+//
+// A box may hold more than its rule does: what a leaf gives is asked with Set.differs. That keeps the trees simple and the answer
 // exactly that of asking one after the other, which is the twin they are tested against.
 type classifier struct {
 	nodes   []node
@@ -40,28 +42,29 @@ const (
 	dimIn       = 11
 	dimOut      = 12
 	dimensions  = 13
+
+	dimensionsRoom = 16 // a power of two, so that an index needs no check
 )
 
 // point is a packet as the trees see it.
-type point [dimensions]uint32
+type point [dimensionsRoom]uint32
 
 // familyOf returns the family of a packet.
 func familyOf(q *query) int {
-	if q.tuple.Src.Is4() {
+	if q.src.is4() {
 		return inIPv4
 	}
 	return inIPv6
 }
 
-// pointOf returns the point of a packet.
-func pointOf(q *query) (p point) {
+// set makes p the point of a packet.
+func (p *point) set(q *query) {
 	p[dimFrom], p[dimFrom+1] = uint32(q.src.high>>32), uint32(q.src.high)
 	p[dimFrom+2], p[dimFrom+3] = uint32(q.src.low>>32), uint32(q.src.low)
 	p[dimTo], p[dimTo+1] = uint32(q.dst.high>>32), uint32(q.dst.high)
 	p[dimTo+2], p[dimTo+3] = uint32(q.dst.low>>32), uint32(q.dst.low)
 	p[dimFromPort], p[dimToPort], p[dimProto] = uint32(q.tuple.SrcPort), uint32(q.tuple.DstPort), uint32(q.tuple.Proto)
 	p[dimIn], p[dimOut] = uint32(q.in), uint32(q.out)
-	return p
 }
 
 // fanOut is into how many parts a node cuts at most.
@@ -134,7 +137,8 @@ const noRule = ^uint32(0)
 // first returns the first rule that matches, at most limit.
 func (c *classifier) first(s *Set, q *query, limit uint32) uint32 {
 	family := familyOf(q)
-	p := pointOf(q)
+	var p point
+	p.set(q)
 	for _, t := range c.trees[family] {
 		if t.first >= limit {
 			break
@@ -146,38 +150,53 @@ func (c *classifier) first(s *Set, q *query, limit uint32) uint32 {
 
 // firstOf is first for one tree.
 func (c *classifier) firstOf(at ref, s *Set, q *query, p *point, word int, limit uint32) uint32 {
-	for i := c.leaf(at, p); ; i++ {
-		e := &c.entries[i]
+	to, toPort := p[dimTo+word&3], uint16(p[dimToPort])
+	leaf := c.entries[c.leaf(at, p):]
+	for i := range leaf {
+		e := &leaf[i]
 		if e.rule >= limit {
 			return limit
 		}
-		if e.holds(p, word) && (e.mark&markExact != 0 || s.differs(&s.rules[e.rule], q) == FieldNone) {
+		if e.leads(to, toPort) && e.suits(p, word) && (e.mark&markExact != 0 || s.differs(&s.rules[e.rule], q) == FieldNone) {
 			return e.rule
 		}
 		if e.mark&markLast != 0 {
-			return limit
+			break
 		}
 	}
+	return limit
+}
+
+// part returns in which part of a node's cut a point lies: how many keys are not above its
+// number, without a branch, a loop or an index to check.
+func (n *node) part(p *point) uint64 {
+	v, k := uint64(p[n.dim&(dimensionsRoom-1)]), &n.keys
+	return (uint64(k[0])-v-1)>>63 + (uint64(k[1])-v-1)>>63 + (uint64(k[2])-v-1)>>63 + (uint64(k[3])-v-1)>>63 +
+		(uint64(k[4])-v-1)>>63 + (uint64(k[5])-v-1)>>63 + (uint64(k[6])-v-1)>>63
 }
 
 // leaf returns the first entry of the leaf where a point lies.
 func (c *classifier) leaf(at ref, p *point) uint32 {
 	for at&refLeaf == 0 {
 		n := &c.nodes[at]
-		v, part := uint64(p[n.dim%dimensions]), uint64(0)
-		for _, key := range n.keys { // key <= v, without a branch
-			part += (uint64(key) - v - 1) >> 63
-		}
-		at = n.parts[part%fanOut]
+		at = n.parts[n.part(p)%fanOut]
 	}
 	return uint32(at &^ refLeaf)
 }
 
+// leads reports whether a packet goes where those in the box do: nearly all of the others
+// are told by that alone.
+func (e *entry) leads(to uint32, toPort uint16) bool {
+	return e.to.outside(to)|e.toPort.outside(toPort) == 0
+}
+
 // holds reports whether a point may lie in the box of an entry.
 func (e *entry) holds(p *point, word int) bool {
-	if e.to.outside(p[dimTo+word&3])|e.toPort.outside(uint16(p[dimToPort])) != 0 {
-		return false // nearly all
-	}
+	return e.leads(p[dimTo+word&3], uint16(p[dimToPort])) && e.suits(p, word)
+}
+
+// suits is the rest of holds.
+func (e *entry) suits(p *point, word int) bool {
 	return e.from.outside(p[dimFrom+word&3])|e.fromPort.outside(uint16(p[dimFromPort]))|
 		e.proto.outside(uint8(p[dimProto]))|e.in.outside(uint8(p[dimIn]))|e.out.outside(uint8(p[dimOut])) == 0
 }
@@ -185,7 +204,8 @@ func (e *entry) holds(p *point, word int) bool {
 // spoken adds what the match rules before limit say of a packet that they match.
 func (c *classifier) spoken(s *Set, q *query, limit uint32, state *State) {
 	family := familyOf(q)
-	p := pointOf(q)
+	var p point
+	p.set(q)
 	var from [partsMax]uint32 // the rule, and one more, that each part is from: the last to speak of it counts
 	for _, t := range c.trees[family] {
 		if t.first >= limit {

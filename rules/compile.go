@@ -28,6 +28,7 @@ func CompileAfter(p *config.Policy, former *Former) (*Set, error) {
 	var faults config.Errors
 	c := &compiler{Set: s, policy: p, self: selfSpans(p.Self()), tags: s.numberTags(p.Rules), places: map[placeKey]uint32{}}
 	numbers := numbersOf(p.Rules)
+	s.rules, s.says, s.listed = make([]rule, 0, len(p.Rules)), make([]says, 0, len(p.Rules)), make([]Rule, 0, len(p.Rules)+1)
 	for i := range p.Rules {
 		faults = append(faults, c.add(&p.Rules[i], numbers[i])...)
 	}
@@ -73,7 +74,7 @@ func numbersOf(rules []config.Rule) []uint32 {
 
 // add appends a rule.
 func (c *compiler) add(r *config.Rule, number uint32) config.Errors {
-	says, faults := c.saysOf(r, number)
+	says, faults := c.saysOf(r, uint32(len(c.rules)), number)
 	wants := c.wants(r, c.placeOf(r))
 	wants.name(r)
 	c.rules, c.says = append(c.rules, wants), append(c.says, says)
@@ -86,13 +87,14 @@ func (c *compiler) add(r *config.Rule, number uint32) config.Errors {
 }
 
 // saysOf returns what a rule says, with its timeouts as the number of a set.
-func (c *compiler) saysOf(r *config.Rule, number uint32) (says, config.Errors) {
-	v := says{action: r.Action.V, number: number, state: State{
-		Sync: conntrack.SyncMode(r.Sync.V), Mode: r.Mode.V, PickUp: r.PickUp.V,
-	}}
-	v.answer = c.answer
-	if r.Reject.Written() {
-		v.answer = r.Reject.V
+func (c *compiler) saysOf(r *config.Rule, rule, number uint32) (says, config.Errors) {
+	v := says{action: r.Action.V}
+	v.verdict.State = State{Sync: conntrack.SyncMode(r.Sync.V), Mode: r.Mode.V, PickUp: r.PickUp.V, SynProxy: c.synProxy}
+	if r.Action.V != config.Match {
+		v.verdict.Action, v.verdict.Answer, v.verdict.Rule, v.verdict.Number = actions[r.Action.V], c.answer, rule, number
+		if r.Reject.Written() {
+			v.verdict.Answer = r.Reject.V
+		}
 	}
 	if r.Sync.Written() {
 		v.spoken |= partSync
@@ -106,23 +108,23 @@ func (c *compiler) saysOf(r *config.Rule, number uint32) (says, config.Errors) {
 	}
 	if r.SynProxy.Written() {
 		v.spoken |= partSynProxy
-		v.state.SynProxy = r.SynProxy.V
+		v.verdict.SynProxy = r.SynProxy.V
 		c.proxies = c.proxies || r.SynProxy.V != config.SynProxyNever
 	}
 	if r.Tag.Written() {
 		v.spoken |= partTag
-		v.state.Tag = uint8(c.tags[r.Tag.V])
+		v.verdict.Tag = uint8(c.tags[r.Tag.V])
 	}
 	if r.Log.Written() {
 		v.spoken |= partLog
-		v.state.Log = r.Log.V
+		v.verdict.Log = r.Log.V
 	}
 	if len(r.Timers) == 0 {
 		return v, nil
 	}
 	v.spoken |= partTimeouts
 	var faults config.Errors
-	v.state.Timeouts, faults = c.setOf(r)
+	v.verdict.Timeouts, faults = c.setOf(r)
 	return v, faults
 }
 
@@ -178,6 +180,13 @@ func (s *Set) addPorts(spans []portSpan) list {
 // addAddresses adds the spans of a list, and returns what they leave to tables. Of a list
 // that includes a table the spans cannot tell what it does not hold, so all of them are left.
 func (s *Set) addAddresses(p *config.Policy, addresses []config.Value[config.Address], self []span) (list, asked) {
+	if len(addresses) == 0 {
+		return anyList, asked{}
+	}
+	if a := &addresses[0].V; len(addresses) == 1 && a.Kind == config.AddressRange && a.Sense == config.Include && a.First.Is4() {
+		s.addresses = append(s.addresses, span{numberFrom(a.First), numberFrom(a.Last)}) // most lists are one such
+		return list{uint32(len(s.addresses) - 1), uint32(len(s.addresses))}, asked{}
+	}
 	with, without := resolve(addresses, self)
 	spans := subtract(with, without)
 	var a asked

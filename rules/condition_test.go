@@ -58,7 +58,7 @@ proto = "tcp"
 tcp_flags = "S/SAFR"
 `
 	var filler strings.Builder
-	for i := range linearMax {
+	for i := range fewMax {
 		fmt.Fprintf(&filler, "[[rules]]\nid = \"filler-%d\"\naction = \"block\"\nfrom = \"192.0.2.%d\"\n", i, i)
 	}
 	ordinary := Facts{TTL: 64}

@@ -11,9 +11,10 @@ import (
 // The limits of the trees, by measurement (docs/benchmarks.md, row N5).
 const (
 	leafMax    = 8       // a leaf with as many rules is not cut
+	fewMax     = 12      // nor is a tree with as many: going through them is as fast
 	hidingMax  = 256     // boxes that others are looked for behind
 	hidingWide = 8192    // likewise, of those that are wide in both addresses, once
-	kindsMin   = 64      // with fewer rules one tree is enough
+	kindsMin   = 2048    // with fewer rules one tree is faster
 	cutDepth   = 24      // nor is one so deep
 	boxesMax   = 32      // of one rule; one with more lists is taken for larger than it is
 	sampleMax  = 4096    // boxes that are looked at to choose where to cut
@@ -68,9 +69,9 @@ type gardener struct {
 	deciding bool // every rule decides, so one may hide another
 }
 
-// plant makes the classifiers of all rules, where there are more than a few.
+// plant makes the classifiers of all rules.
 func (s *Set) plant() {
-	if len(s.rules) <= linearMax {
+	if len(s.rules) == 0 {
 		return
 	}
 	s.deciders = s.classify(true)
@@ -257,7 +258,7 @@ func logicalPorts(set portSet) (h interval, exact bool) {
 // grow makes a tree of boxes, which are in the order of their rules, within a region.
 func (g *gardener) grow(held []uint32, region [dimensions]interval, depth, word int) ref {
 	held = g.unhidden(held, &region, hidingMax)
-	if len(held) <= leafMax || depth == cutDepth {
+	if len(held) <= leafMax || depth == cutDepth || depth == 0 && len(held) <= fewMax {
 		return g.plant(held, word)
 	}
 	d, keys := g.choose(held, &region)

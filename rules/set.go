@@ -25,7 +25,7 @@ type Set struct {
 	places     []place         // of sections, the outer before the inner
 	otherwise  Action          // of what no rule matches
 	answer     config.Answer   // to that, if it is rejected
-	deciders   *classifier     // of the rules that decide; nil: there are few, and each is asked
+	deciders   *classifier     // of the rules that decide; nil: there are no rules
 	speakers   *classifier     // of the match rules; nil: there are none, or deciders is nil
 	picksUp    bool            // some rule admits connections in mid-stream
 	proxies    bool            // some rule has the firewall answer SYNs
@@ -47,11 +47,9 @@ type rule struct {
 
 // says is what a rule says of a packet that matches.
 type says struct {
-	action config.Action
-	answer config.Answer // of reject
-	spoken part          // of state; the rest is inherited
-	state  State
-	number uint32
+	verdict Verdict // of a rule that decides, where no match rule has spoken before; of one that does not its State alone
+	action  config.Action
+	spoken  part // of the verdict's State; the rest is inherited
 }
 
 // part is a set of State's fields.
@@ -79,25 +77,25 @@ func (s *State) take(r *says, parts part) {
 		return
 	}
 	if parts&partSync != 0 {
-		s.Sync = r.state.Sync
+		s.Sync = r.verdict.Sync
 	}
 	if parts&partMode != 0 {
-		s.Mode = r.state.Mode
+		s.Mode = r.verdict.Mode
 	}
 	if parts&partPickUp != 0 {
-		s.PickUp = r.state.PickUp
+		s.PickUp = r.verdict.PickUp
 	}
 	if parts&partTimeouts != 0 {
-		s.Timeouts = r.state.Timeouts
+		s.Timeouts = r.verdict.Timeouts
 	}
 	if parts&partTag != 0 {
-		s.Tag = r.state.Tag
+		s.Tag = r.verdict.Tag
 	}
 	if parts&partLog != 0 {
-		s.Log = r.state.Log
+		s.Log = r.verdict.Log
 	}
 	if parts&partSynProxy != 0 {
-		s.SynProxy = r.state.SynProxy
+		s.SynProxy = r.verdict.SynProxy
 	}
 }
 
@@ -130,8 +128,13 @@ type query struct {
 }
 
 // queryOf puts a packet into the form in which rules compare it.
-func queryOf(t *packet.Tuple, in, out packet.PortID, facts *Facts) query {
-	return query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, facts: facts, in: in, out: out}
+func queryOf(t *packet.Tuple, in, out packet.PortID, facts *Facts) (q query) {
+	q.set(t, in, out, facts)
+	return q
+}
+
+func (q *query) set(t *packet.Tuple, in, out packet.PortID, facts *Facts) {
+	q.src, q.dst, q.tuple, q.facts, q.in, q.out = numberOf(&t.Src), numberOf(&t.Dst), t, facts, in, out
 }
 
 // Rule is a rule as listings name it.
@@ -178,37 +181,46 @@ func (s *Set) ByNumber(n uint32) (Rule, bool) {
 // logical port and would leave by the other; packet.Self stands for the node itself, see
 // self.go. facts are what the packet itself said, nil where it is gone. The tables are those
 // that Tables planned for the same policy; nil ones hold nothing. It does not allocate.
-func (s *Set) Match(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) Verdict {
-	q := queryOf(t, in, out, facts)
+func (s *Set) Match(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) (v Verdict) {
+	var q query
+	q.set(t, in, out, facts)
 	if len(s.asks) != 0 {
-		return s.matchAsking(q, tables)
+		s.matchAsking(q, tables, &v)
+		return v
 	}
-	return s.match(&q)
+	s.match(&q, &v)
+	return v
 }
 
 // matchAsking is Match for a Set that asks tables. It is apart for the room that answers take.
-func (s *Set) matchAsking(q query, tables *table.Tables) Verdict {
+func (s *Set) matchAsking(q query, tables *table.Tables, v *Verdict) {
 	q.answers = &answers{tables: tables}
-	return s.match(&q)
+	s.match(&q, v)
 }
 
-func (s *Set) match(q *query) Verdict {
+// match writes what a verdict is to where it is wanted: copied twice it costs as much as
+// finding it among ten rules.
+func (s *Set) match(q *query, v *Verdict) {
 	switch {
-	case s.deciders == nil || q.tuple.Src.Is4() != q.tuple.Dst.Is4():
-		return s.matchEach(q)
+	case s.deciders == nil || q.src.is4() != q.dst.is4():
+		*v = s.matchEach(q)
+		return
 	case s.asksTags:
-		return s.inOrder(q)
+		*v = s.inOrder(q)
+		return
 	}
 	none := uint32(len(s.rules))
 	decider := s.deciders.first(s, q, none)
-	if decider == none {
-		return s.unspoken(q)
-	}
-	state := s.unsaid()
-	if s.speakers != nil {
+	switch {
+	case decider == none:
+		*v = s.unspoken(q)
+	case s.speakers == nil:
+		*v = s.says[decider].verdict
+	default:
+		state := s.unsaid()
 		s.speakers.spoken(s, q, decider, &state)
+		*v = s.verdict(decider, state)
 	}
-	return s.verdict(decider, state)
 }
 
 // MatchEach is Match, but asks one rule after the other: what the classifier is held
@@ -218,10 +230,6 @@ func (s *Set) MatchEach(t *packet.Tuple, in, out packet.PortID, facts *Facts, ta
 	q.answers = &answers{tables: tables}
 	return s.matchEach(&q)
 }
-
-// linearMax is how many rules are asked one after the other: with so few that is as fast
-// as the classifier (docs/benchmarks.md, row N5).
-const linearMax = 12
 
 // matchEach is Match without the classifier.
 func (s *Set) matchEach(q *query) Verdict {
@@ -247,7 +255,9 @@ func (s *Set) unsaid() State { return State{SynProxy: s.synProxy} }
 func (s *Set) verdict(rule uint32, state State) Verdict {
 	says := &s.says[rule]
 	state.inherit(says)
-	return Verdict{Action: actions[says.action], Answer: says.answer, State: state, Rule: rule, Number: says.number}
+	v := says.verdict
+	v.State = state
+	return v
 }
 
 // actions translates what decides.
@@ -265,7 +275,8 @@ type Step struct {
 func (s *Set) Explain(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) (Verdict, []Step) {
 	q := queryOf(t, in, out, facts)
 	q.answers = &answers{tables: tables}
-	v := s.match(&q)
+	var v Verdict
+	s.match(&q, &v)
 	q.tag = 0
 	var steps []Step
 	state := s.unsaid()

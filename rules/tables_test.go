@@ -91,7 +91,7 @@ action = "pass"
 from = "<stray>"
 to = "<friends>"
 `
-	for range linearMax {
+	for range fewMax {
 		text += strings.Replace("[[rules]]\nid = \"fill-N\"\naction = \"block\"\nproto = \"gre\"\n", "N", string(rune('a'+strings.Count(text, "fill"))), 1)
 	}
 	s, tables := bound(t, text)

@@ -9,7 +9,8 @@ import "holdfast/rules/config"
 // the same again.
 func (s *Set) inOrder(q *query) Verdict {
 	family := familyOf(q)
-	p := pointOf(q)
+	var p point
+	p.set(q)
 	var leaves [treesMax]cursor
 	n := 0
 	for _, c := range [...]*classifier{s.deciders, s.speakers} {
