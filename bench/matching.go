@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"net/netip"
 	"runtime"
+	"strings"
 	"time"
 
 	"holdfast/bench/ruleset"
@@ -34,7 +37,9 @@ func matching(ctx context.Context, quick bool, progress io.Writer) (Row, error) 
 	row := Row{
 		ID: "N5", Name: "which rule decides on a first packet", Unit: "ns",
 		Notes: "Filters of three shapes like those of ClassBench (bench/ruleset), seed 1; packets drawn from rules evenly. " +
-			"Peers: asking one rule after the other; compiling the filter, in ms.",
+			"Peers: asking one rule after the other; compiling the filter, in ms. " +
+			"apart: rules that do not overlap, so that nftables can have them as a list and as a map of intervals; all packets are of the last rule. " +
+			"nftables in ns of the kernel's CPU time per packet above a chain without rules, no conntrack.",
 	}
 	for _, shape := range ruleset.Shapes {
 		for _, size := range filterSizes {
@@ -47,20 +52,52 @@ func matching(ctx context.Context, quick bool, progress io.Writer) (Row, error) 
 			row.Points = append(row.Points, p)
 		}
 	}
+	length := time.Second
+	if quick {
+		length /= 4
+	}
+	for _, size := range filterSizes {
+		p, skipped, err := apartPoint(ctx, size, length)
+		if err != nil {
+			return row, fmt.Errorf("apart, %d rules: %w", size.rules, err)
+		}
+		fmt.Fprintf(progress, "  %s: %.0f ns (%.0f to %.0f); %s %s\n", p.At, p.Value, p.Min, p.Max, p.peers(), skipped)
+		if row.Points = append(row.Points, p); !strings.Contains(row.Notes, skipped) {
+			row.Notes += " " + skipped
+		}
+	}
 	return row, nil
+}
+
+// apartPoint is a point beside nftables.
+func apartPoint(ctx context.Context, size filterSize, length time.Duration) (Point, string, error) {
+	packets := make([]packet.Tuple, matchingPackets)
+	for i := range packets {
+		packets[i] = packet.Tuple{Proto: packet.UDP, Src: packet.AddrFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})), Dst: packet.AddrFrom(far), SrcPort: uint16(1024 + i), DstPort: dstPort}
+	}
+	p, err := pointOf(ctx, fmt.Sprintf("apart %d", size.rules), apartPolicy(apartRules(size.rules)), packets, size)
+	if err != nil {
+		return p, "", err
+	}
+	cost, skipped, err := nftLookUp(ctx, size.rules, length)
+	maps.Copy(p.Peers, cost)
+	return p, skipped, err
 }
 
 func matchingPoint(ctx context.Context, shape ruleset.Shape, size filterSize) (p Point, err error) {
 	filter := ruleset.Filter(shape, size.rules, 1)
-	policy := &config.Policy{Rules: filter}
+	return pointOf(ctx, fmt.Sprintf("%v %d", shape, size.rules), &config.Policy{Rules: filter}, ruleset.Packets(filter, matchingPackets, 2), size)
+}
+
+// pointOf measures a policy's rules with packets, of which there are matchingPackets.
+func pointOf(ctx context.Context, at string, policy *config.Policy, packets []packet.Tuple, size filterSize) (p Point, err error) {
 	begin := time.Now()
 	set, err := rules.Compile(policy)
 	if err != nil {
 		return p, err
 	}
-	p = Point{At: fmt.Sprintf("%v %d", shape, size.rules), Must: size.must, Aim: size.aim,
+	p = Point{At: at, Must: size.must, Aim: size.aim,
 		Peers: map[string]float64{"compile ms": float64(time.Since(begin).Microseconds()) / 1000}}
-	packets := ruleset.Packets(filter, matchingPackets, 2)
 	measure := func(n int, match func(*packet.Tuple) rules.Verdict) func() (int, time.Duration, error) {
 		return func() (int, time.Duration, error) {
 			begin := time.Now()
