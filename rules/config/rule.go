@@ -100,8 +100,9 @@ var (
 	syncMode    = choice("a sync mode", SyncAsync, SyncDefer, SyncNone)
 )
 
-func (d *decoder) readRule(t *table) Rule {
-	r := Rule{Pos: t.pos}
+// readRule reads a rule to where it stands: it is large, and there may be 100,000.
+func (d *decoder) readRule(t *table, r *Rule) {
+	r.Pos = t.pos
 	faults := len(d.errs)
 	t.value("section") // a key too, of rules that readPlace reads
 	need(t, "id", ruleName, `"web-out"`, &r.ID)
@@ -126,7 +127,6 @@ func (d *decoder) readRule(t *table) Rule {
 	if len(d.errs) == faults {
 		r.check(d)
 	}
-	return r
 }
 
 // readAsks reads what a rule asks of a packet.

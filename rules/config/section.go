@@ -50,9 +50,8 @@ func (p *Policy) readRules(d *decoder, rows []*table, within []Within) {
 	p.Rules = slices.Grow(p.Rules, len(rows))
 	for _, t := range rows {
 		if t.n.get("section") == nil {
-			r := d.readRule(t)
-			r.Within = within
-			p.Rules = append(p.Rules, r)
+			p.Rules = append(p.Rules, Rule{Within: within})
+			d.readRule(t, &p.Rules[len(p.Rules)-1])
 			continue
 		}
 		p.readPlace(d, t, within)
