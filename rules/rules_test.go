@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"holdfast/bench/ruleset"
 	"holdfast/conntrack"
 	"holdfast/dataplane/packet"
 	"holdfast/rules/config"
@@ -332,6 +333,19 @@ func lastOf(t testing.TB, n int) packet.Tuple {
 func TestMatchAllocatesNothing(t *testing.T) {
 	s, k := many(t, 10), lastOf(t, 10)
 	if n := testing.AllocsPerRun(100, func() { s.Match(&k, lan, wan, nil, nil) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestMatchOfFactsAllocatesNothing: neither the packet nor what it says moves to the heap.
+func TestMatchOfFactsAllocatesNothing(t *testing.T) {
+	s := filtered(t, ruleset.Filter(ruleset.Firewall, 100, 1))
+	n := testing.AllocsPerRun(100, func() {
+		p := packet.Tuple{Src: address("10.0.0.1"), Dst: address("10.0.0.2"), Proto: packet.TCP}
+		facts := Facts{TTL: 64}
+		s.Match(&p, lan, wan, &facts, nil)
+	})
+	if n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

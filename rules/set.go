@@ -128,13 +128,8 @@ type query struct {
 }
 
 // queryOf puts a packet into the form in which rules compare it.
-func queryOf(t *packet.Tuple, in, out packet.PortID, facts *Facts) (q query) {
-	q.set(t, in, out, facts)
-	return q
-}
-
-func (q *query) set(t *packet.Tuple, in, out packet.PortID, facts *Facts) {
-	q.src, q.dst, q.tuple, q.facts, q.in, q.out = numberOf(&t.Src), numberOf(&t.Dst), t, facts, in, out
+func queryOf(t *packet.Tuple, in, out packet.PortID, facts *Facts) query {
+	return query{src: numberOf(&t.Src), dst: numberOf(&t.Dst), tuple: t, facts: facts, in: in, out: out}
 }
 
 // Rule is a rule as listings name it.
@@ -182,8 +177,7 @@ func (s *Set) ByNumber(n uint32) (Rule, bool) {
 // self.go. facts are what the packet itself said, nil where it is gone. The tables are those
 // that Tables planned for the same policy; nil ones hold nothing. It does not allocate.
 func (s *Set) Match(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) (v Verdict) {
-	var q query
-	q.set(t, in, out, facts)
+	q := queryOf(t, in, out, facts)
 	if len(s.asks) != 0 {
 		s.matchAsking(q, tables, &v)
 		return v
