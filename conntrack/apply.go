@@ -14,7 +14,7 @@ const (
 	Stale                               // ours is better, Applied.Ours tells: answer with it
 	AppliedClash                        // a greater incarnation holds one of its tuples, Applied.Ours tells which
 	AppliedFull                         // no room
-	AppliedDead                         // it began before a kill that it falls under: it must not come back
+	AppliedDead                         // it has ended here, or began before a kill that it falls under: it must not come back
 	Unknown                             // Merge only: no such life at this index: ask for the whole state
 )
 
@@ -92,6 +92,9 @@ func (t *Table) apply(class classID, s *State, now int64, original, reply uint64
 		return Invalid, byOriginal
 	case byReply != 0:
 		return Invalid, byReply
+	}
+	if t.entombedLocked(x, original, s.Incarnation) {
+		return AppliedDead, 0
 	}
 	if !t.roomForLocked(x, y) {
 		return AppliedFull, 0

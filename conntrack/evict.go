@@ -94,5 +94,5 @@ func (t *Table) Evict(now int64, e *Ended) bool {
 	}
 	t.barren.Store(0)
 	e.Why = EndEvicted
-	return t.remove(at, incarnation, now, &e.State, func(c *Conn) bool { return c.worthOf() >= best })
+	return t.remove(at, incarnation, now, &e.State, remembered, func(c *Conn) bool { return c.worthOf() >= best })
 }

@@ -134,6 +134,7 @@ func (t *Table) bury(s *State, original, reply uint64, left *classExit) bool {
 		return false
 	}
 	t.unlinkLocked(c, s.Index, original, reply)
+	t.entombLocked(home, original, s.Incarnation)
 	left.add(t, c.class, t.fallen(c))
 	t.unlockTwo(home, b)
 	return true

@@ -32,11 +32,17 @@ type Ended struct {
 // fills s with its last one (s.Index is the index). It reports whether that life was
 // there. Nothing of the connection is found after it returns.
 func (t *Table) Remove(index uint32, incarnation Incarnation, now int64, s *State) bool {
-	return t.remove(index, incarnation, now, s, nil)
+	return t.remove(index, incarnation, now, s, remembered, nil)
 }
 
-// remove is Remove, where still, asked under the lock, agrees.
-func (t *Table) remove(index uint32, incarnation Incarnation, now int64, s *State, still func(*Conn) bool) bool {
+// Forget is Remove of a connection that has not ended: the table makes no difference between
+// it and one that it has never heard of, and a peer may tell of it again.
+func (t *Table) Forget(index uint32, incarnation Incarnation, now int64, s *State) bool {
+	return t.remove(index, incarnation, now, s, forgotten, nil)
+}
+
+// remove is Remove or Forget, where still, asked under the lock, agrees.
+func (t *Table) remove(index uint32, incarnation Incarnation, now int64, s *State, keep memory, still func(*Conn) bool) bool {
 	c := t.entry(index)
 	if c == nil {
 		return false
@@ -66,6 +72,9 @@ func (t *Table) remove(index uint32, incarnation Incarnation, now int64, s *Stat
 	left.add(t, c.class, t.fallen(c))
 	left.leave(t)
 	t.unlinkLocked(c, index, original, reply)
+	if keep == remembered {
+		t.entombLocked(home, original, incarnation)
+	}
 	t.unlockTwo(home, b)
 	t.give(index)
 	return true
@@ -86,6 +95,10 @@ func (t *Table) Sweep(from, count uint32, now int64, grace Grace, ended []Ended)
 		t.regimes.press(t.Len(), t.Capacity())
 	}
 	judge := t.regimes.at(now, grace)
+	keep := remembered
+	if grace == GraceShadow {
+		keep = forgotten // its owner has not said that it ended
+	}
 	end := from + min(count, high-from)
 	for i := from; i < end; i++ {
 		if n == len(ended) {
@@ -102,7 +115,7 @@ func (t *Table) Sweep(from, count uint32, now int64, grace Grace, ended []Ended)
 			continue
 		}
 		still := func(c *Conn) bool { return t.over(c, ms, &judge) == why }
-		if t.remove(i, incarnation, now, &ended[n].State, still) {
+		if t.remove(i, incarnation, now, &ended[n].State, keep, still) {
 			ended[n].Why = why
 			n++
 		}

@@ -30,6 +30,7 @@ type Table struct {
 	index    arena[bucket]
 	classes  arena[class]
 	tallies  arena[tally]
+	tombs    arena[tombs] // by shard
 	regimes  regimes
 	secret   Secret
 	node     uint16
@@ -110,14 +111,17 @@ func (t *Table) reserve() (err error) {
 	if t.classes, err = reserve[class](classesMax); err != nil {
 		return err
 	}
-	t.tallies, err = reserve[tally](classesMax)
+	if t.tallies, err = reserve[tally](classesMax); err != nil {
+		return err
+	}
+	t.tombs, err = reserve[tombs](shardsCount)
 	return err
 }
 
 // Close gives the memory back. No other method may be called from its start on.
 func (t *Table) Close() error {
 	if err := errors.Join(t.conns.release(), t.six.release(), t.twice.release(), t.index.release(),
-		t.classes.release(), t.tallies.release()); err != nil {
+		t.classes.release(), t.tallies.release(), t.tombs.release()); err != nil {
 		return fmt.Errorf("conntrack: unmapping the table: %w", err)
 	}
 	return nil

@@ -70,6 +70,27 @@ func (n *Node) Turn() {
 	}
 }
 
+// Heard returns the last beat that came by link i and when it came, in ns of this node's
+// clock; 0: none ever. Safe from any goroutine.
+func (n *Node) Heard(i int) (b Beat, at int64) {
+	r := n.remotes[i]
+	if last := r.last.Load(); last != nil {
+		b = *last
+	}
+	return b, r.heard.Load()
+}
+
+// Claim returns what this node says of itself now. Safe from any goroutine.
+func (n *Node) Claim() Beat {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.election.Beat()
+}
+
+// Confirmed returns the last batch of a lane of this node that the peer of link i has
+// applied, without a gap. Safe from any goroutine.
+func (n *Node) Confirmed(i, lane int) uint64 { return n.remotes[i].confirmed[lane].Load() }
+
 // Run takes part in the cluster until ctx ends. Then the lease is revoked and the peers
 // are told, so that one of them takes over at once.
 func (n *Node) Run(ctx context.Context) error {

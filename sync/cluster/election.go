@@ -224,12 +224,15 @@ func (e *Election) Tick(now int64) {
 // forgiveOwnStall keeps silence from being held against the peers while it was this
 // node that did not listen: after a late tick each of them gets two more beats to be heard.
 func (e *Election) forgiveOwnStall(now int64) {
-	late := now-e.ticked > e.timing.DeadAfter/2
+	gap := now - e.ticked
 	e.ticked = now
-	if !late {
+	if gap <= e.timing.DeadAfter/2 {
 		return
 	}
 	e.stalls++
+	if e.noActive != 0 {
+		e.noActive += gap // nobody can say who served meanwhile
+	}
 	grace := now - e.timing.DeadAfter + 2*e.timing.Heartbeat
 	for i := range e.members {
 		if m := &e.members[i]; m.heard != 0 {
@@ -240,6 +243,9 @@ func (e *Election) forgiveOwnStall(now int64) {
 
 // claimIfBest promotes this node if no other has a better right to.
 func (e *Election) claimIfBest(now int64) {
+	if e.alone == AloneWait && e.living(now) == 0 && len(e.members) > 0 {
+		return
+	}
 	silent := now - e.noActive
 	if silent < e.timing.AloneAfter {
 		// Until then only ready nodes claim, and only where the picture is whole: every
@@ -250,9 +256,6 @@ func (e *Election) claimIfBest(now int64) {
 		if e.best(now, true) {
 			e.promote(now, e.cause(), e.evidence(now))
 		}
-		return
-	}
-	if e.alone == AloneWait && e.living(now) == 0 && len(e.members) > 0 {
 		return
 	}
 	if e.best(now, e.self.Ready) {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"holdfast/sync/journal"
 	"holdfast/sync/peer"
+	"holdfast/sync/seal"
 	"holdfast/sync/wire"
 )
 
@@ -58,6 +59,9 @@ func (r *remote) message(f *wire.Frame) bool {
 
 // onHello begins or goes on with a life of the peer.
 func (r *remote) onHello(m *wire.Hello) bool {
+	if m.Boot != bootOf(r.under) {
+		return false // it has proven to be another life
+	}
 	if m.Node != r.number {
 		return false // the two disagree on who is who: their links name other addresses
 	}
@@ -74,14 +78,47 @@ func (r *remote) onHello(m *wire.Hello) bool {
 	return true
 }
 
-func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
-	if m.Node != r.number {
+// order tells beats that were overtaken on the way, by the counters that they were sealed
+// under. The zero value has seen none.
+type order struct {
+	session, before *seal.Session // the one of the newest beat, and the one before
+	counter         uint64
+}
+
+// newer reports whether a beat is newer than all before it.
+func (o *order) newer(s *seal.Session, counter uint64) bool {
+	switch {
+	case s == o.session:
+		if counter <= o.counter {
+			return false
+		}
+	case s == o.before:
 		return false
+	default:
+		o.before, o.session = o.session, s
 	}
+	o.counter = counter
+	return true
+}
+
+// onProgress takes in what a beat says of the streams, of this life of both ends.
+func (r *remote) onProgress(m *wire.Heartbeat) {
 	r.machine.Sent(m.Sent.Slice())
 	acked := m.Acked.Slice()
 	for i := range min(len(acked), r.node.lanes()) {
 		r.confirmed[i].Store(acked[i])
+	}
+}
+
+func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
+	if m.Node != r.number {
+		return false
+	}
+	if !r.beats.newer(r.under, r.counter) {
+		return true // overtaken on the way: it says what was
+	}
+	if r.machine.Phase() == peer.Stream && r.machine.Boot() == bootOf(r.under) {
+		r.onProgress(m)
 	}
 	b := Beat{
 		Node: m.Node, Role: m.Role, Term: m.Term, Priority: m.Priority,

@@ -36,6 +36,9 @@ type remote struct {
 	session               *seal.Session // that the last hello went out under
 	applied               uint64        // the life of the peer that batches were applied of last
 	helloAt               int64
+	under                 *seal.Session    // that the datagram at hand was sealed under,
+	counter               uint64           // and its counter
+	beats                 order            // of the peer's beats
 	answers               chan wire.Killed // to kills of the peer, for the reader to send
 	outbox                chan []byte      // other control batches, likewise
 
@@ -83,7 +86,12 @@ func (r *remote) datagram(b []byte) seal.Outcome {
 	res := r.link.peer.Receive(r.now, b, r.reply[:0])
 	r.link.send(res.Reply)
 	if res.Outcome == seal.Opened && len(res.Plaintext) > 0 {
-		r.plaintext(res.Plaintext)
+		// What a life before has sent may come late: its session lingers. It would be taken
+		// for something that this life says.
+		if current := r.link.peer.Session(); bootOf(res.Session) == bootOf(current) {
+			r.under, r.counter = res.Session, res.Counter
+			r.plaintext(res.Plaintext)
+		}
 	}
 	return res.Outcome
 }
@@ -96,6 +104,9 @@ func (r *remote) plaintext(b []byte) {
 		return
 	}
 	if h.Kind == wire.Stream {
+		if r.machine.Phase() == peer.Stream && r.machine.Boot() != bootOf(r.under) {
+			return // of a life whose hello has not come yet: it is asked for then
+		}
 		if r.machine.Batch(h.Lane, h.Sequence, body) != nil {
 			r.malformed.Add(1)
 		}
@@ -152,14 +163,18 @@ func (r *remote) due() {
 	}
 	r.sendAnswers()
 	r.sendOutbox()
-	r.applier.Requests(func(q *wire.UpdateRequest) { r.sendControl(q.Append) })
+	r.applier.Requests(r.now, func(q *wire.UpdateRequest) { r.sendControl(q.Append) })
 	r.publish()
 }
 
 // publish makes what the reader knows visible to others.
 func (r *remote) publish() {
 	var acks [LanesMax]uint64
-	n := r.machine.Acks(acks[:])
+	n := 0
+	// To another life than the peer's present one they would say what it has never sent.
+	if s := r.link.peer.Session(); s != nil && bootOf(s) == r.machine.Boot() {
+		n = r.machine.Acks(acks[:])
+	}
 	for i := range n {
 		r.acks[i].Store(acks[i])
 	}

@@ -9,10 +9,6 @@ import (
 	"holdfast/sync/wire"
 )
 
-// requestsMax bounds how many connections are asked for between two calls of Requests.
-// What is not asked for now is asked for when the next update of it comes.
-const requestsMax = 64
-
 // Applier brings a peer's messages into the table and the port maps. It belongs to the
 // peer's reader; Refused and Conflicts are safe from any goroutine.
 //
@@ -28,13 +24,14 @@ type Applier struct {
 	settle   func(*conntrack.State) // nil: numbers of timeouts mean the same here and there
 	deleted  uint32                 // connections that Deletes of killed ones have ended since the last KillTold
 
-	ours     []uint32 // by the sender's index: our index + 1, 0: unknown
-	applied  conntrack.Applied
-	state    conntrack.State
-	frame    wire.Frame
-	update   wire.Update
-	change   conntrack.Update
-	requests []wire.UpdateRequest
+	ours    []meaning // by the sender's index
+	limbo   limbo
+	applied conntrack.Applied
+	state   conntrack.State
+	frame   wire.Frame
+	update  wire.Update
+	change  conntrack.Update
+	wanted  []want
 
 	refused   atomic.Uint64 // messages that could not be applied
 	conflicts atomic.Uint64 // external ports that belong to another endpoint here
@@ -79,7 +76,11 @@ func (a *Applier) Refused() uint64 { return a.refused.Load() }
 func (a *Applier) Conflicts() uint64 { return a.conflicts.Load() }
 
 // Forget drops what the sender's indices mean: it has begun a new life.
-func (a *Applier) Forget() { clear(a.ours) }
+func (a *Applier) Forget() {
+	clear(a.ours)
+	a.limbo = limbo{}
+	a.wanted = a.wanted[:0]
+}
 
 // Apply applies the messages of one batch, in order, at now (CLOCK_BOOTTIME ns).
 func (a *Applier) Apply(body []byte, now int64) {
@@ -98,7 +99,7 @@ func (a *Applier) Apply(body []byte, now int64) {
 func (a *Applier) message(f *wire.Frame, now int64) bool {
 	switch f.Type {
 	case wire.TypeInsert:
-		return wire.DecodeInsert(f, &a.state) == nil && a.insert(now)
+		return wire.DecodeInsert(f, &a.state) == nil && a.begin(now)
 	case wire.TypeUpdate:
 		return wire.DecodeUpdate(f, &a.update) == nil && a.merge(now)
 	case wire.TypeDelete:
@@ -117,6 +118,19 @@ func (a *Applier) message(f *wire.Frame, now int64) bool {
 	return true // also a type of a later version: skipped
 }
 
+// begin applies a whole state. One whose delete came by another lane, and was faster, begins
+// and ends at once: so the life before it ends too, and nothing older comes back.
+func (a *Applier) begin(now int64) bool {
+	over := wire.Delete{Index: a.state.Index, Incarnation: uint32(a.state.Incarnation), Why: conntrack.EndReplaced}
+	done := a.insert(now)
+	a.told(over.Index, over.Incarnation, now)
+	if a.limbo.isOver(naming{over.Index, over.Incarnation}, now) {
+		a.dead.Add(1)
+		a.remove(&over, now)
+	}
+	return done
+}
+
 // insert applies a whole state: into the table, and its port is taken at once.
 func (a *Applier) insert(now int64) bool {
 	if a.settle != nil && a.state.Timeouts != 0 { // 0 is the policy's own
@@ -129,7 +143,7 @@ func (a *Applier) insert(now int64) bool {
 		if _, ok := a.pool.Take(a.state.Original, a.state.Reply); !ok {
 			a.conflicts.Add(1)
 			var last conntrack.State
-			if !a.table.Remove(a.applied.Index, a.state.Incarnation, now, &last) {
+			if !a.table.Forget(a.applied.Index, a.state.Incarnation, now, &last) {
 				a.enter(&a.state, now) // it has ended by itself, and that has uncounted it
 			}
 			return false
@@ -149,7 +163,7 @@ func (a *Applier) insert(now int64) bool {
 	default:
 		return false
 	}
-	return a.remember(a.state.Index, a.applied.Index)
+	return a.remember(a.applied.Index, outcome, now)
 }
 
 // Restore takes over a connection that this node has known in a life before, as insert does
@@ -192,24 +206,54 @@ func (a *Applier) leave(s *conntrack.State) {
 	}
 }
 
+// meaning is which of our entries a sender's index means.
+type meaning struct {
+	life uint32 // the low half of the incarnation
+	ours uint32 // our index + 1, 0: unknown
+}
+
 // remember notes which of our entries a sender's index means.
-func (a *Applier) remember(theirs, ours uint32) bool {
+func (a *Applier) remember(ours uint32, outcome conntrack.ApplyOutcome, now int64) bool {
+	theirs := a.state.Index
 	if int64(theirs) >= int64(a.table.Capacity()) {
 		return false // a table larger than ours, or nonsense
 	}
 	if int(theirs) >= len(a.ours) {
-		a.ours = append(a.ours, make([]uint32, int(theirs)+1-len(a.ours))...)
+		a.ours = append(a.ours, make([]meaning, int(theirs)+1-len(a.ours))...)
 	}
-	a.ours[theirs] = ours + 1
+	m := &a.ours[theirs]
+	life := uint32(a.state.Incarnation)
+	if outcome == conntrack.Stale {
+		life = uint32(a.applied.Ours.Incarnation) // what the sender will know it by
+	}
+	if m.ours != 0 && m.ours != ours+1 && m.life != life {
+		// The sender uses the index again, and the end of the connection before comes by
+		// another lane. Or this one is the one before: then its delete is found just so.
+		a.limbo.wait(naming{theirs, m.life}, m.ours, now)
+	}
+	*m = meaning{life, ours + 1}
 	return true
 }
 
 // known returns our index of a sender's.
 func (a *Applier) known(theirs uint32) (ours uint32, ok bool) {
-	if int64(theirs) >= int64(len(a.ours)) || a.ours[theirs] == 0 {
+	if int64(theirs) >= int64(len(a.ours)) || a.ours[theirs].ours == 0 {
 		return 0, false
 	}
-	return a.ours[theirs] - 1, true
+	return a.ours[theirs].ours - 1, true
+}
+
+// meant returns our index of the connection that a delete names, and what is known of it is
+// forgotten.
+func (a *Applier) meant(d *wire.Delete, now int64) (ours uint32, ok bool) {
+	if int64(d.Index) < int64(len(a.ours)) {
+		if m := &a.ours[d.Index]; m.ours != 0 && m.life == d.Incarnation {
+			ours = m.ours - 1
+			*m = meaning{}
+			return ours, true
+		}
+	}
+	return a.limbo.end(naming{d.Index, d.Incarnation}, now)
 }
 
 // merge applies an update to the connection that its sender's index means here, or asks
@@ -217,14 +261,14 @@ func (a *Applier) known(theirs uint32) (ours uint32, ok bool) {
 func (a *Applier) merge(now int64) bool {
 	ours, ok := a.known(a.update.Index)
 	if !ok || !a.table.Export(ours, now, &a.state) || !a.update.Onto(&a.state, &a.change) {
-		a.request()
+		a.request(now)
 		return true
 	}
 	switch a.table.Merge(ours, &a.change, now, &a.applied) {
 	case conntrack.AppliedMerged:
 		a.completed(now)
 	case conntrack.Unknown: // it ended here between the two calls
-		a.request()
+		a.request(now)
 	case conntrack.Stale:
 		a.completed(now)
 		a.shared.Insert(&a.applied.Ours)
@@ -237,9 +281,10 @@ func (a *Applier) merge(now int64) bool {
 }
 
 // remove ends the connection that a delete names. One that is not known here has ended
-// already, or was never told of: both are well.
+// already, or its insert is still on its way by another lane: both are well.
 func (a *Applier) remove(d *wire.Delete, now int64) bool {
-	ours, ok := a.known(d.Index)
+	a.over(d.Index, d.Incarnation)
+	ours, ok := a.meant(d, now)
 	if !ok || !a.table.Export(ours, now, &a.state) || uint32(a.state.Incarnation) != d.Incarnation {
 		return true
 	}
@@ -251,23 +296,7 @@ func (a *Applier) remove(d *wire.Delete, now int64) bool {
 			a.deleted++
 		}
 	}
-	a.ours[d.Index] = 0
 	return true
-}
-
-// request notes that the whole state of the connection that an update named is wanted.
-func (a *Applier) request() {
-	if len(a.requests) < requestsMax {
-		a.requests = append(a.requests, wire.UpdateRequest{Index: a.update.Index, Incarnation: a.update.Incarnation})
-	}
-}
-
-// Requests hands the wanted connections to send, once.
-func (a *Applier) Requests(send func(*wire.UpdateRequest)) {
-	for i := range a.requests {
-		send(&a.requests[i])
-	}
-	a.requests = a.requests[:0]
 }
 
 // Answer tells a peer of a connection of ours that it asked for, whole.

@@ -34,7 +34,7 @@ func end(s conntrack.State) func([]byte) []byte {
 
 // asked returns the connections that the applier wants to hear of whole.
 func (s *side) asked() (all []wire.UpdateRequest) {
-	s.Requests(func(q *wire.UpdateRequest) { all = append(all, *q) })
+	s.Requests(now, func(q *wire.UpdateRequest) { all = append(all, *q) })
 	return all
 }
 
@@ -120,7 +120,7 @@ func TestUnknownUpdateIsAskedForAndRepaired(t *testing.T) {
 	if !a.table.Export(a.applied.Index, now, &s) {
 		t.Fatal("not there")
 	}
-	b.Apply(tell(update(further(s, 1))), now)
+	b.Apply(tell(update(s)), now)
 	b.is(t, 0, 0, 0, 0)
 	asked := b.asked()
 	if len(asked) != 1 || asked[0] != (wire.UpdateRequest{Index: s.Index, Incarnation: uint32(s.Incarnation)}) {
@@ -200,8 +200,10 @@ func TestForget(t *testing.T) {
 	s := tcp(1)
 	b.Apply(tell(insert(s)), now)
 	b.Forget()
-	b.Apply(tell(end(s), update(further(s, 1))), now)
+	b.Apply(tell(end(s)), now)
 	b.is(t, 1, 1, 0, 0)
+	s.Incarnation += 1 << 16
+	b.Apply(tell(update(further(s, 1))), now)
 	if asked := b.asked(); len(asked) != 1 {
 		t.Errorf("it asks for %+v", asked)
 	}
@@ -370,5 +372,58 @@ func (s *side) insertOwn(t *testing.T, st conntrack.State) {
 	}
 	if _, ok := s.pool.Take(st.Original, st.Reply); !ok {
 		t.Fatal("the port is taken")
+	}
+}
+
+// What two lanes tell comes in any order. A delete that is faster than its insert ends it
+// all the same, and an index that is used again does not save the connection before.
+func TestLanesMayOvertakeEachOther(t *testing.T) {
+	b := newSide(t, 64)
+	first := tcp(1)
+	again := tcp(2)
+	again.Index = first.Index
+	b.Apply(tell(end(first)), now)
+	b.Apply(tell(insert(first)), now)
+	b.is(t, 0, 0, 0, 0)
+
+	first.Incarnation += 1 << 20
+	again.Incarnation += 1 << 21
+	b.Apply(tell(insert(first)), now)
+	b.Apply(tell(insert(again)), now)
+	b.is(t, 2, 2, 0, 0)
+	b.Apply(tell(end(first)), now)
+	b.is(t, 1, 1, 0, 0)
+	b.Apply(tell(end(again)), now)
+	b.is(t, 0, 0, 0, 0)
+}
+
+// An update that is faster than its insert counts when that comes.
+func TestUpdateBeforeItsInsertCounts(t *testing.T) {
+	b := newSide(t, 64)
+	s := tcp(1)
+	later := further(s, 3)
+	b.Apply(tell(update(later)), now)
+	b.Apply(tell(insert(s)), now)
+	for _, is := range b.states() {
+		if is.Dir[0].End != later.Dir[0].End {
+			t.Errorf("the end is %x, the update said %x", is.Dir[0].End, later.Dir[0].End)
+		}
+	}
+	b.is(t, 1, 1, 0, 0)
+	if asked := b.asked(); len(asked) != 0 {
+		t.Errorf("it asks for %+v", asked)
+	}
+}
+
+// A request or its answer may be lost: it is repeated, and not for ever.
+func TestRequestIsRepeated(t *testing.T) {
+	b := newSide(t, 64)
+	b.Apply(tell(update(tcp(1))), now)
+	asked := 0
+	for at := now; at < now+int64(60e9); at += requestRetry {
+		b.Requests(at, func(*wire.UpdateRequest) { asked++ })
+	}
+	if asked != requestTries {
+		t.Errorf("asked %d times, want %d", asked, requestTries)
 	}
 }

@@ -38,7 +38,7 @@ func FuzzApplier(f *testing.F) {
 				t.Errorf("connection %+v stands without its port", s)
 			}
 		}
-		b.Requests(func(q *wire.UpdateRequest) { b.Answer(q, now) })
+		b.Requests(now, func(q *wire.UpdateRequest) { b.Answer(q, now) })
 		b.Forget()
 		b.clear()
 		if n := b.ports(); n != 0 || b.table.Len() != 0 || b.limits.Sources() != 0 {

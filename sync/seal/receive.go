@@ -15,9 +15,12 @@ type Result struct {
 	Outcome   Outcome
 	Reject    Reject // Accepted, or why not
 	Lane      Lane   // of an opened datagram
+	Counter   uint64 // of an opened datagram, on its lane of the session
 	Plaintext []byte // of an opened datagram; stands in the datagram's own bytes
 	Reply     []byte // to send back now if not empty; also with a rejection (a knock)
 
+	// Session is what an opened datagram was sealed under: not always the current one.
+	Session *Session
 	// Established is the session that this datagram made current, nil with all others.
 	Established *Session
 }
@@ -68,7 +71,7 @@ func (p *Peer) receiveSealed(now int64, h Header, datagram, reply []byte) Result
 		return rejected(why)
 	}
 	s.heard = now
-	r := Result{Outcome: Opened, Reject: Accepted, Lane: h.Lane, Plaintext: plaintext}
+	r := Result{Outcome: Opened, Reject: Accepted, Lane: h.Lane, Counter: h.Counter, Plaintext: plaintext, Session: s}
 	if s == p.pending || s == p.next {
 		p.promote(s, now)
 		r.Established = s
