@@ -96,6 +96,7 @@ SOAK_FUZZTIME ?= 60s
 #	nat      10,000,000 packets there and back, and requests for ports of services
 #	pieces   all sequences of four pieces that may overlap
 #	reload   two rulesets of 10,000 rules in turn, back to back for a minute, under packets
+#	simulator  100,000 schedules of clusters in virtual time
 #	sizes    pings of 1,000 random sizes up to 65,507 bytes, in both families (root)
 #	test     all tests, shuffled, with the race detector
 #	fuzz     every fuzz target for SOAK_FUZZTIME
@@ -125,6 +126,7 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 	full nat ./nat 'TestREL20|TestREL38|TestI1_|TestI4_|TestI12_'; \
 	full pieces ./dataplane/fragment 'TestREL23'; \
 	full reload ./dataplane 'TestREL28_'; \
+	full simulator ./sync/simulator 'TestREL4'; \
 	full sizes ./cmd/holdfast 'TestK1_PingOfEverySize'; \
 	part test env HOLDFAST_SEED=$(SEED) $(MAKE) --no-print-directory test SHUFFLE=$(SEED) TEST_TIMEOUT=$(SOAK_LIMIT); \
 	part demo bin/holdfast demo --trials $(TRIALS); \

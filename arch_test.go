@@ -65,6 +65,7 @@ var floors = []floor{
 	{"internal/lab", 6, "the test laboratory serves demo, bench and tests, and must not lean on what it tests"},
 
 	{"sync/simulator", 7, "virtual time and network around the production machines"},
+	{"sync/simulator/run", 8, "the command that runs, replays and shrinks schedules"},
 	{"cmd/internal/...", 7, "what only the commands need"},
 	{"bench/ruleset", 7, "filters and packets to measure the classifier with"},
 	{"bench/tracker", 7, "the tracker alone, measured without sockets"},

@@ -1,0 +1,48 @@
+package simulator
+
+import "holdfast/sync/seal"
+
+// recordKey is what a nonce may be used under once: the session as the receiver names it,
+// of one life of the sender, and the lane.
+type recordKey struct {
+	from, life, to int
+	session        uint32
+	lane           seal.Lane
+}
+
+// sent looks at what a node sends: no counter of a lane is ever sealed under twice. They
+// only rise, so it is enough to know the last.
+func (w *World) sent(l *link, datagram []byte) {
+	w.note('s', l.from, datagram)
+	h, why := seal.ParseHeader(datagram)
+	if why != seal.Accepted {
+		w.broken("NONCE", "node %d sends what is no datagram: %v", l.from+1, why)
+		return
+	}
+	if h.Kind != seal.KindSealed {
+		return
+	}
+	key := recordKey{l.from, w.nodes[l.from].life, l.to, h.Session, h.Lane}
+	if last, used := w.counters[key]; used && h.Counter <= last {
+		w.broken("NONCE", "node %d seals for %d under counter %d of lane %d again, the last was %d",
+			l.from+1, l.to+1, h.Counter, h.Lane, last)
+	}
+	w.counters[key] = h.Counter
+}
+
+// believed looks at what a node believes: no sealed datagram that was altered, none twice,
+// none that was sent to a life before.
+func (w *World) believed(n *node, p *parcel, outcome seal.Outcome) {
+	if outcome == seal.Rejected || !p.sealed {
+		return
+	}
+	switch {
+	case p.altered:
+		w.broken("SEAL", "node %d believes a datagram that was altered on the way", n.id+1)
+	case w.opened[p.number]:
+		w.broken("SEAL", "node %d believes a datagram twice", n.id+1)
+	case p.life != n.life:
+		w.broken("SEAL", "node %d believes a datagram that was sent to its life %d", n.id+1, p.life)
+	}
+	w.opened[p.number] = true
+}
