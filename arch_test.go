@@ -54,10 +54,12 @@ var floors = []floor{
 	{"sync/wire", 3, "messages carry the exported state of a connection"},
 
 	{"sync/saved", 4, "a file of the states that wire writes, kept over a restart"},
+	{"sync/digest", 4, "sums over what wire would tell of each connection"},
 	{"sync/journal", 4, "what changed leaves the workers as messages of wire, and remote states come in"},
 
 	{"dataplane", 5, "the worker calls every stage, and no stage calls back up"},
 	{"sync/reload", 5, "a policy on its way through the cluster: pure machines over wire, and the file of the kept one"},
+	{"sync/repair", 5, "rounds, transfers and what is left over, over digest and journal"},
 	{"sync/peer", 5, "the protocol with one peer is a pure machine over journal and wire"},
 
 	{"sync/cluster", 6, "roles and transport drive one peer machine per peer"},

@@ -62,8 +62,8 @@ func printStatus(w io.Writer, s *api.Status) {
 		if p.Heard >= 0 {
 			heard = fmt.Sprintf("heard %.0f ms ago", p.Heard*1e3)
 		}
-		fmt.Fprintf(t, "peer %s\t%s\t%s\tsession %s\t%d behind, %d unconfirmed, policy %s, generation %d\n",
-			p.Name, p.Role, heard, p.Session, p.Behind, p.Unacked, cmp.Or(p.Policy, "not known"), p.Generation)
+		fmt.Fprintf(t, "peer %s\t%s\t%s\tsession %s\t%d behind, %d unconfirmed, policy %s, generation %d\t%s\n",
+			p.Name, p.Role, heard, p.Session, p.Behind, p.Unacked, cmp.Or(p.Policy, "not known"), p.Generation, &p.Equality)
 	}
 	for _, p := range s.Ports {
 		carrier := "up"

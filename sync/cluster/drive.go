@@ -98,6 +98,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for i := range n.remotes {
 		readers.Go(func() { n.read(ctx, i) })
 	}
+	readers.Go(func() { n.proving(ctx) })
 	n.control(ctx)
 	for _, r := range n.remotes {
 		r.link.wake() // readers sit in a read
@@ -121,6 +122,24 @@ func (n *Node) read(ctx context.Context, i int) {
 			n.Receive(i, buf[:size])
 		}
 		n.Due(i)
+	}
+}
+
+// proveWait is how often the prover looks whether there is something to do, when idle.
+const proveWait = 5 * time.Millisecond
+
+// proving is the goroutine that compares and transfers tables.
+func (n *Node) proving(ctx context.Context) {
+	tick := time.NewTicker(proveWait)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if n.Prove() {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
 	}
 }
 

@@ -120,6 +120,7 @@ func (r *remote) obey(k *wire.Kill) bool {
 		r.answer(wire.Killed{Before: before, Count: r.applier.Deleted()})
 		return true
 	}
+	r.node.ledger.TouchAll()
 	understood := r.node.config.Kill != nil && r.node.config.Kill(k, func(count int) {
 		r.answer(wire.Killed{Before: before, Count: uint32(count)})
 	})

@@ -39,6 +39,30 @@ func (r *remote) message(f *wire.Frame) bool {
 			return false
 		}
 		r.machine.Lost(m.Lane, m.First)
+	case wire.TypeAck:
+		var m wire.Ack
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.onAcked(m.Lanes.Slice())
+	case wire.TypeDigest:
+		var m wire.Digest
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.check.Take(&m, r.now)
+	case wire.TypeProof:
+		var m wire.Proof
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.proof.Store(&Proof{Proof: m, At: r.now})
+	case wire.TypeTransferRequest:
+		var m wire.TransferRequest
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.share.transfer.Ask(&m)
 	case wire.TypeKilled:
 		var m wire.Killed
 		if m.Decode(f) != nil {
@@ -67,6 +91,11 @@ func (r *remote) onHello(m *wire.Hello) bool {
 	}
 	if r.machine.Phase() == peer.Stream && r.machine.Boot() != m.Boot {
 		r.applier.Forget() // its indices mean other connections now
+		r.trail.Forget()
+		r.check.Forget()
+		r.need.Forget()
+		r.share.transfer.Forget()
+		r.lacked = false
 	}
 	if r.machine.Hello(m.Boot, m.Sent.Slice()) != nil {
 		return false
@@ -104,10 +133,7 @@ func (o *order) newer(s *seal.Session, counter uint64) bool {
 // onProgress takes in what a beat says of the streams, of this life of both ends.
 func (r *remote) onProgress(m *wire.Heartbeat) {
 	r.machine.Sent(m.Sent.Slice())
-	acked := m.Acked.Slice()
-	for i := range min(len(acked), r.node.lanes()) {
-		r.confirmed[i].Store(acked[i])
-	}
+	r.onAcked(m.Acked.Slice())
 }
 
 func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
@@ -137,13 +163,20 @@ func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
 	return true
 }
 
+// onAcked notes what the peer has of each of our lanes.
+func (r *remote) onAcked(acked []uint64) {
+	for i := range min(len(acked), r.node.lanes()) {
+		r.confirmed[i].Store(acked[i])
+	}
+}
+
 // resendMax bounds how many batches one request brings, so that a peer that asks for
 // everything does not stop the reader; it asks again.
 const resendMax = 256
 
 // onNack sends batches again, sealed anew, or says that they are gone.
 func (r *remote) onNack(m *wire.Nack) bool {
-	j := r.node.journal(int(m.Lane))
+	j := r.journal(int(m.Lane))
 	if j == nil || m.First == 0 || m.First > m.Last {
 		return false
 	}
@@ -166,27 +199,30 @@ func (r *remote) onNack(m *wire.Nack) bool {
 	return true
 }
 
-// journal returns the journal of a lane, nil if there is none.
-func (n *Node) journal(lane int) *journal.Journal {
+// journal returns the journal of a lane that the peer hears, nil if there is none.
+func (r *remote) journal(lane int) *journal.Journal {
+	workers := r.node.config.Journals
 	switch {
-	case lane < len(n.config.Journals):
-		return n.config.Journals[lane]
-	case lane == len(n.config.Journals):
-		return n.config.Shared.Journal()
+	case lane < len(workers):
+		return workers[lane]
+	case lane == len(workers):
+		return r.node.config.Shared.Journal()
+	case lane == len(workers)+1:
+		return r.share.bulk
 	}
 	return nil
 }
 
-// lanes returns how many lanes this node's stream has.
-func (n *Node) lanes() int { return len(n.config.Journals) + 1 }
+// lanes returns how many lanes of this node a peer hears.
+func (n *Node) lanes() int { return len(n.config.Journals) + 2 }
 
-// sent returns the last batch that each lane of this node has sent.
-func (n *Node) sent() (l wire.Lanes) {
+// sent returns the last batch that each lane that the peer hears has sent.
+func (r *remote) sent() (l wire.Lanes) {
 	var last [LanesMax]uint64
-	for i := range n.lanes() {
-		last[i] = n.journal(i).Sent()
+	for i := range r.node.lanes() {
+		last[i] = r.journal(i).Sent()
 	}
-	l.Set(last[:n.lanes()])
+	l.Set(last[:r.node.lanes()])
 	return l
 }
 
@@ -200,7 +236,7 @@ func (r *remote) sendHello(peerBoot uint64) {
 	}
 	m := wire.Hello{
 		VersionMin: wire.Version, VersionMax: wire.Version, Name: n.config.Name, Node: n.number, Boot: n.boot,
-		Policy: n.standing.Load().Force, Priority: n.config.Priority, Start: start, Sent: n.sent(),
+		Policy: n.standing.Load().Force, Priority: n.config.Priority, Start: start, Sent: r.sent(),
 	}
 	m.MTUs.Set(n.config.MTUs)
 	r.sendControl(m.Append)
@@ -211,7 +247,7 @@ func (r *remote) sendHello(peerBoot uint64) {
 
 // sendBeat is called by the control goroutine.
 func (r *remote) sendBeat(b Beat) {
-	m := wire.Heartbeat{Node: b.Node, Role: b.Role, Priority: b.Priority, Term: b.Term, Sent: r.node.sent()}
+	m := wire.Heartbeat{Node: b.Node, Role: b.Role, Priority: b.Priority, Term: b.Term, Sent: r.sent()}
 	for _, c := range []struct {
 		set  bool
 		flag wire.Condition

@@ -9,7 +9,9 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
+	"holdfast/sync/digest"
 	"holdfast/sync/journal"
+	"holdfast/sync/repair"
 	"holdfast/sync/seal"
 	"holdfast/sync/wire"
 )
@@ -18,10 +20,12 @@ import (
 const (
 	laneBeats  = seal.ConfirmLane - 1 // the control goroutine's
 	laneAnswer = seal.ConfirmLane - 2 // the peer's reader: hellos, requests, resends
+	laneProof  = seal.ConfirmLane - 3 // the prover's: digests
 )
 
-// LanesMax is how many lanes a journal may have: workers and the shared lane.
-const LanesMax = int(laneAnswer)
+// LanesMax is how many lanes a journal may have: workers, the shared lane and that of
+// transfers, which is another one for each peer.
+const LanesMax = int(laneProof)
 
 // Config is what a node needs to know.
 type Config struct {
@@ -36,6 +40,7 @@ type Config struct {
 	MTUs     []uint16      // of the ports, by number, in bytes; told to the peers
 	Capacity uint32        // of the connection table, bounds what a peer's indices may be
 
+	Table    *conntrack.Table // what is compared and transferred
 	Lease    *gate.Lease
 	Progress []*gate.Progress // of every worker
 	Journals []*journal.Journal
@@ -54,6 +59,8 @@ type Config struct {
 	// Transition is called on the control goroutine after the lease was granted or
 	// revoked. It must not block.
 	Transition func(role gate.Role)
+	// TransferCredit is how many batches of a transfer may be on their way; repair.Credit where 0.
+	TransferCredit uint64
 	// Now is the clock, in ns; CLOCK_BOOTTIME where nil.
 	Now func() int64
 }
@@ -82,7 +89,9 @@ type Node struct {
 	standing atomic.Pointer[wire.Standing]
 	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
 
-	kills kills
+	kills  kills
+	ledger *digest.Ledger
+	prover prover
 }
 
 // event is something for the control goroutine.
@@ -113,14 +122,19 @@ func Number(links []LinkConfig) uint16 {
 
 // NewNode returns a standby. links are those that OpenLinks or NewLink made of c.Links.
 func NewNode(c Config, links []*PeerLink) (*Node, error) {
-	if len(c.Journals)+1 > LanesMax {
-		return nil, fmt.Errorf("%d workers: a session has lanes for %d", len(c.Journals), LanesMax-1)
+	if len(c.Journals)+2 > LanesMax {
+		return nil, fmt.Errorf("%d workers: a session has lanes for %d", len(c.Journals), LanesMax-2)
 	}
 	n := &Node{
 		config: c, number: Number(c.Links), boot: 1,
 		events: make(chan event, 256), watch: gate.NewWatch(c.Progress), lives: map[uint64]bool{},
 	}
 	n.standing.Store(&c.Standing)
+	n.ledger = digest.NewLedger(c.Table.Capacity())
+	n.prover = prover{
+		node: n, rounds: repair.NewRounds(c.Table), ledger: n.ledger,
+		sealed: make([]byte, 0, 2048), batch: make([]byte, 0, 2048),
+	}
 	var peers []uint16
 	for i, l := range links {
 		n.boot = l.boot
@@ -235,15 +249,28 @@ func (n *Node) Leave() {
 	}
 }
 
-// Ready reports whether this node holds every connection that any peer has announced,
-// and if not, why.
+// Ready reports whether this node holds every connection that it should, and if not, why:
+// those of the node that was heard last to forward, or, where none was, those that any
+// peer has announced.
 func (n *Node) Ready() (ready bool, why string) {
+	if n.config.Lease.Held(n.clock()) {
+		return true, "" // it forwards: what it holds is what there is
+	}
+	var forwards *remote
+	for _, r := range n.remotes {
+		if b := r.last.Load(); b != nil && b.Role == gate.Active && (forwards == nil || r.heard.Load() > forwards.heard.Load()) {
+			forwards = r
+		}
+	}
+	if forwards != nil {
+		return forwards.complete()
+	}
 	for _, r := range n.remotes {
 		if r.heard.Load() == 0 {
 			continue // it has announced nothing to anybody that we know of
 		}
-		if v := r.incomplete.Load(); v != nil {
-			return false, fmt.Sprintf("node %s: %s", r.name(), *v)
+		if ok, why := r.complete(); !ok {
+			return false, why
 		}
 	}
 	return true, ""

@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"holdfast/conntrack"
+	"holdfast/sync/digest"
 	"holdfast/sync/journal"
 	"holdfast/sync/peer"
+	"holdfast/sync/repair"
 	"holdfast/sync/seal"
 	"holdfast/sync/wire"
 )
@@ -35,12 +38,28 @@ type remote struct {
 	now                   int64
 	session               *seal.Session // that the last hello went out under
 	applied               uint64        // the life of the peer that batches were applied of last
+	unacked               int           // batches delivered since the last Ack
 	helloAt               int64
 	under                 *seal.Session    // that the datagram at hand was sealed under,
 	counter               uint64           // and its counter
 	beats                 order            // of the peer's beats
 	answers               chan wire.Killed // to kills of the peer, for the reader to send
 	outbox                chan []byte      // other control batches, likewise
+
+	share     share
+	hash      digest.Hash
+	trail     digest.Trail
+	at        uint64 // of the batch that is applied, by the node's ledger
+	check     repair.Check
+	comparing bool // the prover has a round of this peer's
+	need      repair.Need
+	lacked    bool          // the need is for what the lanes cannot give
+	named     *repair.Named // since the transfer namedFor was asked for
+	namedFor  uint32
+
+	report    atomic.Pointer[repair.Report]
+	proof     atomic.Pointer[Proof] // what the peer says of itself
+	discarded atomic.Uint64
 
 	heard      atomic.Int64           // CLOCK_BOOTTIME ns of its last beat; 0: never
 	incomplete atomic.Pointer[string] // why our table may lack some of its connections; nil: it does not
@@ -62,11 +81,14 @@ func newRemote(n *Node, number uint16, l *PeerLink) *remote {
 		batch: make([]byte, 0, 2048), sealed: make([]byte, 0, 2048),
 		beatBatch: make([]byte, 0, 2048), beatSealed: make([]byte, 0, 2048),
 		answers: make(chan wire.Killed, answersMax), outbox: make(chan []byte, outboxMax),
+		share: newShare(n, l),
 	}
 	r.applier.OnKill(r.obey)
 	if settle := n.config.SettleTimeouts; settle != nil {
 		r.applier.SettleTimeouts(func(s *conntrack.State) { settle(r.standing.Load(), s) })
 	}
+	r.applier.Observe(r)
+	r.applier.OnTransferEnd(r.onTransferEnd)
 	r.machine = peer.New(r.deliver, nackRetry)
 	why := "no hello yet"
 	r.incomplete.Store(&why)
@@ -116,13 +138,37 @@ func (r *remote) plaintext(b []byte) {
 	r.control(body)
 }
 
+// complete reports whether this node holds what the peer has, and if not, why.
+func (r *remote) complete() (ok bool, why string) {
+	if v := r.incomplete.Load(); v != nil {
+		return false, fmt.Sprintf("node %s: %s", r.name(), *v)
+	}
+	return true, ""
+}
+
+// ackEvery is after how many batches a peer is told at once what has come, so that a
+// transfer's credit does not wait for heartbeats.
+const ackEvery = 128
+
 // deliver applies a batch whose turn it is (peer.Deliver).
-func (r *remote) deliver(_ uint16, body []byte) {
+func (r *remote) deliver(lane uint16, body []byte) {
 	if boot := r.machine.Boot(); boot != r.applied {
 		r.applied = boot
 		r.node.holds(boot)
 	}
+	r.at = r.node.ledger.Tick()
 	r.applier.Apply(body, r.now)
+	r.trail.Applied(lane, r.machine.Next(lane), r.at)
+	if int(lane) == int(r.lanes.Load())-1 {
+		r.need.Moved(r.now)
+	}
+	if r.unacked++; r.unacked >= ackEvery {
+		r.unacked = 0
+		var m wire.Ack
+		var acks [LanesMax]uint64
+		m.Lanes.Set(acks[:r.machine.Acks(acks[:])])
+		r.sendControl(m.Append)
+	}
 }
 
 // holds notes that this node's table holds connections that a peer's life has told of.
@@ -163,6 +209,7 @@ func (r *remote) due() {
 	}
 	r.sendAnswers()
 	r.sendOutbox()
+	r.prove()
 	r.applier.Requests(r.now, func(q *wire.UpdateRequest) { r.sendControl(q.Append) })
 	r.publish()
 }
@@ -180,10 +227,24 @@ func (r *remote) publish() {
 	}
 	r.lanes.Store(int32(n))
 	r.behind.Store(r.machine.Behind())
-	if ok, why := r.machine.Complete(); ok {
+	ok, why := r.need.Complete()
+	if ok && r.lacked {
+		r.lacked = false
+		r.machine.Repaired()
+	}
+	if ok || !r.lacked {
+		if held, missing := r.machine.Complete(); !held {
+			ok, why = held, missing
+		}
+	}
+	if ok {
 		r.incomplete.Store(nil)
 	} else {
 		r.incomplete.Store(&why)
+	}
+	report := r.need.Report()
+	if last := r.report.Load(); last == nil || *last != report {
+		r.report.Store(&report)
 	}
 }
 

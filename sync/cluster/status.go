@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"holdfast/dataplane/gate"
+	"holdfast/sync/repair"
 	"holdfast/sync/seal"
 	"holdfast/sync/wire"
 )
@@ -34,7 +35,17 @@ type PeerStatus struct {
 	SamePolicy  bool
 	Standing    *wire.Standing // what it has told of its policies; nil: nothing yet
 	MTUs        []uint16       // of its ports, by number; meaningful where the policy is the same
+	Repair      repair.Report  // how this node's table compares with the peer's
+	Discarded   uint64         // connections that the peer no longer had
+	Proof       Proof          // what the peer says of its table and ours
+	Told        uint64         // connections that transfers have told the peer
 	Rejected    map[string]uint64
+}
+
+// Proof is what a peer has found, comparing its table with what this node told of its own.
+type Proof struct {
+	wire.Proof
+	At int64 // when it said so, CLOCK_BOOTTIME ns; 0: never
 }
 
 // Role returns this node's role.
@@ -82,10 +93,17 @@ func (r *remote) status() PeerStatus {
 	}
 	s.Standing = r.standing.Load()
 	for lane := range r.node.lanes() {
-		if sent, confirmed := r.node.journal(lane).Sent(), r.confirmed[lane].Load(); sent > confirmed {
+		if sent, confirmed := r.journal(lane).Sent(), r.confirmed[lane].Load(); sent > confirmed {
 			s.Unconfirmed += sent - confirmed
 		}
 	}
+	if p := r.report.Load(); p != nil {
+		s.Repair = *p
+	}
+	if p := r.proof.Load(); p != nil {
+		s.Proof = *p
+	}
+	s.Discarded, s.Told = r.discarded.Load(), r.share.transfer.Told()
 	for _, why := range seal.Rejects() {
 		if c := r.link.peer.Rejects().Count(why); c > 0 {
 			s.Rejected[why.String()] = c

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"holdfast/conntrack"
+	"holdfast/dataplane/packet"
 	"holdfast/nat"
 	"holdfast/rules/limit"
 	"holdfast/sync/wire"
@@ -23,6 +24,8 @@ type Applier struct {
 	limits   func() *limit.Table    // counts connections for the rules' limits: those of the policy in force
 	settle   func(*conntrack.State) // nil: numbers of timeouts mean the same here and there
 	deleted  uint32                 // connections that Deletes of killed ones have ended since the last KillTold
+	observer Observer
+	ended    func(*wire.TransferEnd) // nil: nobody asked
 
 	ours    []meaning // by the sender's index
 	limbo   limbo
@@ -41,8 +44,31 @@ type Applier struct {
 // NewApplier returns an applier of one peer. neighbor takes the MACs that the peer
 // tells; it must not keep what it is given.
 func NewApplier(table *conntrack.Table, pool *nat.Pool, shared *Shared, neighbor func(*wire.Neighbor)) *Applier {
-	return &Applier{table: table, pool: pool, shared: shared, neighbor: neighbor, limits: func() *limit.Table { return nil }}
+	return &Applier{
+		table: table, pool: pool, shared: shared, neighbor: neighbor, observer: blind{},
+		limits: func() *limit.Table { return nil },
+	}
 }
+
+// Observer hears what an Applier does to the table.
+type Observer interface {
+	// Touches is called before a connection is changed, or may be.
+	Touches(original *packet.Tuple)
+	// Named is called when the peer has spoken of the connection that is ours at index.
+	Named(index uint32)
+}
+
+type blind struct{}
+
+func (blind) Touches(*packet.Tuple) {}
+func (blind) Named(uint32)          {}
+
+// Observe sets who hears of what is applied. Before anything is applied.
+func (a *Applier) Observe(o Observer) { a.observer = o }
+
+// OnTransferEnd sets who hears of the end of a transfer, in its place among what the lane
+// tells. Before anything is applied.
+func (a *Applier) OnTransferEnd(ended func(*wire.TransferEnd)) { a.ended = ended }
 
 // OnKill sets what carries out the kills that the peer tells of, and answers them: it says
 // whether it understood, must not keep what it is given, and must not take longer than the
@@ -114,6 +140,12 @@ func (a *Applier) message(f *wire.Frame, now int64) bool {
 			return false
 		}
 		a.neighbor(&n)
+	case wire.TypeTransferEnd:
+		var e wire.TransferEnd
+		if e.Decode(f) != nil || a.ended == nil {
+			return false
+		}
+		a.ended(&e)
 	}
 	return true // also a type of a later version: skipped
 }
@@ -136,6 +168,7 @@ func (a *Applier) insert(now int64) bool {
 	if a.settle != nil && a.state.Timeouts != 0 { // 0 is the policy's own
 		a.settle(&a.state)
 	}
+	a.observer.Touches(&a.state.Original)
 	outcome := a.table.Apply(&a.state, now, &a.applied)
 	a.bury()
 	switch outcome {
@@ -163,6 +196,7 @@ func (a *Applier) insert(now int64) bool {
 	default:
 		return false
 	}
+	a.observer.Named(a.applied.Index)
 	return a.remember(a.applied.Index, outcome, now)
 }
 
@@ -264,6 +298,8 @@ func (a *Applier) merge(now int64) bool {
 		a.request(now)
 		return true
 	}
+	a.observer.Touches(&a.state.Original)
+	a.observer.Named(ours)
 	switch a.table.Merge(ours, &a.change, now, &a.applied) {
 	case conntrack.AppliedMerged:
 		a.completed(now)
@@ -288,6 +324,7 @@ func (a *Applier) remove(d *wire.Delete, now int64) bool {
 	if !ok || !a.table.Export(ours, now, &a.state) || uint32(a.state.Incarnation) != d.Incarnation {
 		return true
 	}
+	a.observer.Touches(&a.state.Original)
 	var last conntrack.State
 	if a.table.Remove(ours, a.state.Incarnation, now, &last) {
 		a.pool.Release(a.pool.BindingOf(last.Original, last.Reply))
@@ -297,6 +334,16 @@ func (a *Applier) remove(d *wire.Delete, now int64) bool {
 		}
 	}
 	return true
+}
+
+// Discard takes out a connection that the peer no longer has, at our index. It may come
+// back: what the peer tells later holds. Safe from any goroutine.
+func (a *Applier) Discard(index uint32, i conntrack.Incarnation, now int64) {
+	var last conntrack.State
+	if a.table.Forget(index, i, now, &last) {
+		a.pool.Release(a.pool.BindingOf(last.Original, last.Reply))
+		a.leave(&last)
+	}
 }
 
 // Answer tells a peer of a connection of ours that it asked for, whole.

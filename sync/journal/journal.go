@@ -112,6 +112,13 @@ func (j *Journal) Neighbor(n *wire.Neighbor) {
 	j.count++
 }
 
+// TransferEnd ends what a peer has asked for to be told by this lane.
+func (j *Journal) TransferEnd(e *wire.TransferEnd) {
+	j.room(wire.TransferEndMax)
+	j.open = e.Append(j.open)
+	j.count++
+}
+
 // room makes sure that size more bytes fit the open batch.
 func (j *Journal) room(size int) {
 	if len(j.open)+size > BatchMax {

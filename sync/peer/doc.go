@@ -12,7 +12,7 @@
 //	  +--Hello with another boot id (the peer restarted)
 //	                    \--Lost: the peer's backlog no longer reaches back, or
 //	                       Partial: its table holds more than its lanes have told
-//	                       --> Stream, never Complete (until a bulk transfer exists)
+//	                       --> Stream, not Complete until it is Repaired (package repair)
 //
 // A node that is Complete for all its peers holds every connection that any of them
 // has announced since its boot: that is the first form of readiness.

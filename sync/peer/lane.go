@@ -13,7 +13,8 @@ type lane struct {
 	lost  bool   // the peer could not resend something
 
 	asked     int64  // when the gap before next was last asked for; 0: no gap
-	askedFor  uint64 // the value of next at that time
+	askedFor  uint64 // the value of next at that time, or when it last moved since
+	askedTo   uint64 // the last batch that was asked for
 	firstMiss uint64 // the newest batch, given one retry interval to arrive by itself
 
 	held []held // nil until something comes early

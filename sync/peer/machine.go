@@ -77,6 +77,26 @@ func (m *Machine) Hello(boot uint64, last []uint64) error {
 // of: those of a life before, its own or another node's.
 func (m *Machine) Partial() { m.partial = true }
 
+// Lacks reports whether the lanes alone cannot give this node what the peer's table holds.
+func (m *Machine) Lacks() bool {
+	lacks := m.partial
+	for i := range m.lanes {
+		lacks = lacks || m.lanes[i].lost
+	}
+	return lacks
+}
+
+// Repaired tells that what the lanes could not give has come by another way.
+func (m *Machine) Repaired() {
+	m.partial = false
+	for i := range m.lanes {
+		m.lanes[i].lost = false
+	}
+}
+
+// Next returns the number of the batch of a lane that is delivered next, or right now.
+func (m *Machine) Next(laneID uint16) uint64 { return m.lanes[laneID].next }
+
 // Phase returns where the conversation stands.
 func (m *Machine) Phase() Phase { return m.phase }
 
@@ -154,17 +174,22 @@ func (m *Machine) Nacks(now int64, out []Range) []Range {
 			l.asked = 0
 			continue
 		}
-		if l.asked != 0 && now-l.asked < m.retry && l.askedFor == l.next {
+		if l.asked != 0 && l.next <= l.askedTo && l.next != l.askedFor {
+			// What was asked for is coming in: asking for the rest at every batch of it would
+			// bring it many times.
+			l.asked, l.askedFor = now, l.next
+		}
+		if l.asked != 0 && now-l.asked < m.retry && l.next <= l.askedTo {
 			continue
 		}
 		if l.asked == 0 && now != 0 && l.next == l.known && l.firstMiss != l.next {
 			// The newest batch alone is missing: it may simply be on its way.
 			l.firstMiss = l.next
-			l.asked, l.askedFor = now, l.next
+			l.asked, l.askedFor, l.askedTo = now, l.next, l.next
 			continue
 		}
-		l.asked, l.askedFor = now, l.next
-		out = append(out, Range{Lane: uint16(i), First: l.next, Last: l.gapEnd()})
+		l.asked, l.askedFor, l.askedTo = now, l.next, l.gapEnd()
+		out = append(out, Range{Lane: uint16(i), First: l.next, Last: l.askedTo})
 	}
 	return out
 }
@@ -186,7 +211,7 @@ func (m *Machine) Complete() (ok bool, why string) {
 		return false, "no hello yet"
 	}
 	if m.partial {
-		return false, "the peer's table holds connections of an earlier life that it cannot send yet"
+		return false, "the peer's table holds more than its lanes have told"
 	}
 	for i := range m.lanes {
 		l := &m.lanes[i]

@@ -181,3 +181,55 @@ func TestHostileNumbersAreRefused(t *testing.T) {
 	m.Lost(9, 5)
 	m.Lost(0, ^uint64(0))
 }
+
+// What was asked for and comes in is not asked for again at every batch of it.
+func TestP6_WhatComesInIsNotAskedForAgain(t *testing.T) {
+	m, last := checked(t, 1)
+	if err := m.Hello(7, []uint64{0}); err != nil {
+		t.Fatal(err)
+	}
+	const total = 200
+	m.Sent([]uint64{total})
+	var now int64
+	asked := 0
+	ask := func() (out []Range) {
+		now++
+		out = m.Nacks(now, nil)
+		for _, r := range out {
+			asked += int(r.Last - r.First + 1)
+		}
+		return out
+	}
+	ranges := ask()
+	if len(ranges) != 1 || ranges[0] != (Range{Lane: 0, First: 1, Last: total}) {
+		t.Fatalf("asked for %+v, want all", ranges)
+	}
+	for seq := uint64(1); seq <= total; seq++ {
+		if seq == 150 {
+			continue // lost once more
+		}
+		if err := m.Batch(0, seq, number(seq)); err != nil {
+			t.Fatal(err)
+		}
+		ask()
+	}
+	if asked > 2*total {
+		t.Errorf("asked for %d batches, %d were missing", asked, total)
+	}
+	asked = 0
+	for last[0] < total {
+		if now++; now > 10_000 {
+			t.Fatal("the batch that was lost again was never asked for again")
+		}
+		for _, r := range ask() {
+			for seq := r.First; seq <= r.Last; seq++ {
+				if err := m.Batch(0, seq, number(seq)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if asked > 1 {
+		t.Errorf("asked for %d batches, one was missing", asked)
+	}
+}

@@ -158,10 +158,10 @@ func (l *law) alive(w *World) *Broken {
 	return nil
 }
 
-// lostForGood tells the reasons for which a node cannot become ready by itself yet: there
-// is no bulk transfer.
+// lostForGood tells the reasons for which a node may not be ready yet.
 func lostForGood(why string) bool {
-	return strings.Contains(why, "earlier life") || strings.Contains(why, "no longer had all batches")
+	return strings.Contains(why, "no longer had all batches") || strings.Contains(why, "more than its lanes have told") ||
+		strings.Contains(why, "proven equal") || strings.Contains(why, "being transferred") || strings.Contains(why, "shards differ")
 }
 
 // claims says what every node says of itself.

@@ -131,7 +131,7 @@ func (n *node) start() (err error) {
 	n.appliers = nil
 	n.cluster, err = cluster.NewNode(cluster.Config{
 		Name: fmt.Sprint("n", n.id+1), Group: "g", Priority: int32(100 - 10*n.id), Timing: w.shape.Timing, Alone: w.shape.Alone,
-		Links: configs, Keys: w.keys, Capacity: capacity,
+		Links: configs, Keys: w.keys, Capacity: capacity, Table: n.table, TransferCredit: 16,
 		Lease: &n.lease, Progress: n.progress, Journals: n.lanes, Shared: n.shared,
 		Applier: n.newApplier, Kill: n.obeyKill, Transition: n.transition, Now: n.local,
 	}, links)
@@ -199,6 +199,11 @@ func (n *node) plan() {
 		n.beating = false
 	})
 	n.every(4*ms, n.work)
+	n.every(5*ms, func() {
+		for n.cluster.Prove() {
+			n.dirty = true
+		}
+	})
 }
 
 // every plans something that the life does again and again. While the node stands still it

@@ -90,6 +90,11 @@ const (
 	TypeDelete        Type = 18
 	TypeNeighbor      Type = 19
 	TypeKill          Type = 20
+	TypeTransferEnd   Type = 21
+	TypeDigest        Type = 32
+	TypeProof         Type = 33
+
+	TypeTransferRequest Type = 34
 )
 
 var typeNames = map[Type]string{
@@ -97,6 +102,7 @@ var typeNames = map[Type]string{
 	TypeAck: "ack", TypeNack: "nack", TypeLost: "lost", TypeUpdateRequest: "update-request",
 	TypeInsert: "insert", TypeUpdate: "update", TypeDelete: "delete",
 	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed",
+	TypeDigest: "digest", TypeProof: "proof", TypeTransferRequest: "transfer-request", TypeTransferEnd: "transfer-end",
 	TypeStanding: "standing", TypeOrder: "order", TypeAnswer: "answer", TypeFetch: "fetch", TypeChunk: "chunk",
 }
 

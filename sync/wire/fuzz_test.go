@@ -54,6 +54,13 @@ func FuzzAnswer(f *testing.F)        { fuzz(f, TypeAnswer, "answer") }
 func FuzzFetch(f *testing.F)         { fuzz(f, TypeFetch, "fetch") }
 func FuzzChunk(f *testing.F)         { fuzz(f, TypeChunk, "chunk") }
 
+func FuzzDigest(f *testing.F) { fuzz(f, TypeDigest, "digest") }
+func FuzzProof(f *testing.F)  { fuzz(f, TypeProof, "proof") }
+func FuzzTransferRequest(f *testing.F) {
+	fuzz(f, TypeTransferRequest, "transfer-request")
+}
+func FuzzTransferEnd(f *testing.F) { fuzz(f, TypeTransferEnd, "transfer-end") }
+
 func FuzzInsert(f *testing.F) {
 	seed(f, "insert ")
 	f.Fuzz(func(t *testing.T, flags uint8, body []byte) {

@@ -171,6 +171,16 @@ var messages = map[string]struct {
 	},
 	"fetch": {&Fetch{Sum: 77, From: 1152, Count: 32}, func() message { return new(Fetch) }},
 	"chunk": {&Chunk{Sum: 77, From: 2304, Data: []byte("compressed")}, func() message { return new(Chunk) }},
+	"digest": {
+		&Digest{Round: 7, Bits: 6, First: 62, Positions: lanesOf(9, 8), Sums: []byte("eight...sixteen.")},
+		func() message { return new(Digest) },
+	},
+	"proof": {&Proof{Round: 7, Shards: 64, Moving: 3, Divergent: 1}, func() message { return new(Proof) }},
+	"transfer-request": {
+		&TransferRequest{ID: 2, Bits: 6, Shards: []byte{0, 63, 0, 1}},
+		func() message { return new(TransferRequest) },
+	},
+	"transfer-end": {&TransferEnd{ID: 2, Cut: 0x7770001, Whole: true}, func() message { return new(TransferEnd) }},
 }
 
 // randomState makes a state such as a table exports.

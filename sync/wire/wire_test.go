@@ -238,6 +238,11 @@ func TestGoldenVectors(t *testing.T) {
 // openEnded are the types whose last field goes on to the end of the frame.
 var openEnded = map[Type]bool{TypeKill: true, TypeAnswer: true, TypeChunk: true}
 
+// listed reports whether a list that a message ends with may end after n bytes too.
+func listed(f *Frame, n int) bool {
+	return f.Type == TypeDigest && n%8 == 1 && n > 32 || f.Type == TypeTransferRequest && n%2 == 0 && n >= 6
+}
+
 // Every message is refused when it is cut or goes on, and when its type is another's.
 func TestLengthsAreStrict(t *testing.T) {
 	for name, b := range encodings() {
@@ -245,12 +250,13 @@ func TestLengthsAreStrict(t *testing.T) {
 		body := f.Body
 		for n := range body {
 			f.Body = body[:n]
-			if err := decode(&f); err == nil && !openEnded[f.Type] && !(f.Type == TypeUpdate && n == updatePlain) {
+			if err := decode(&f); err == nil && !openEnded[f.Type] && !listed(&f, n) && !(f.Type == TypeUpdate && n == updatePlain) {
 				t.Errorf("%s: accepted when cut to %d bytes", name, n)
 			}
 		}
 		f.Body = append(slices.Clone(body), 'x')
-		if err := decode(&f); !openEnded[f.Type] && !errors.Is(err, TrailingBytes) && !errors.Is(err, Truncated) {
+		if err := decode(&f); !openEnded[f.Type] && !errors.Is(err, TrailingBytes) && !errors.Is(err, Truncated) &&
+			!((f.Type == TypeDigest || f.Type == TypeTransferRequest) && errors.Is(err, BadValue)) {
 			t.Errorf("%s: one byte more: %v", name, err)
 		}
 		f = *only(t, b)
@@ -304,45 +310,54 @@ func TestDecodeRefuses(t *testing.T) {
 			b[4+8+2] = 0
 			return b
 		}(), BadValue},
-		"update, few cells":  {withAck(ackCoarse | (ackMin - 1)), BadValue},
-		"update, many cells": {withAck(ackCoarse | (ackMax + 1)), BadValue},
-		"delete without why": {AppendDelete(nil, &Delete{Index: 1}), BadFlags},
-		"nack from 0":        {(&Nack{Lane: 0, First: 0, Last: 1}).Append(nil), BadSequence},
-		"nack backwards":     {(&Nack{Lane: 0, First: 2, Last: 1}).Append(nil), BadSequence},
-		"nack lane":          {(&Nack{Lane: 64, First: 1, Last: 1}).Append(nil), BadLane},
-		"lost from 0":        {(&Lost{}).Append(nil), BadSequence},
-		"ack of 65 lanes":    {append([]byte{byte(TypeAck), 0, 2, 9, big.n}, make([]byte, 65*8)...), BadLane},
-		"heartbeat, role":    {(&Heartbeat{Role: 2}).Append(nil), BadValue},
-		"heartbeat, flags":   {(&Heartbeat{Condition: 8}).Append(nil), BadFlags},
-		"hello, no version":  {(&Hello{Name: "a", Boot: 1}).Append(nil), BadValue},
-		"hello, versions":    {(&Hello{Name: "a", Boot: 1, VersionMin: 2, VersionMax: 1}).Append(nil), BadValue},
-		"hello, no boot":     {(&Hello{Name: "a", VersionMin: 1, VersionMax: 1}).Append(nil), BadValue},
-		"hello, name":        {(&Hello{Name: "a\nb", Boot: 1, VersionMin: 1, VersionMax: 1}).Append(nil), BadValue},
-		"hello, long name":   {(&Hello{Name: strings.Repeat("a", 65), Boot: 1, VersionMin: 1, VersionMax: 1}).Append(nil), BadValue},
-		"hello, 65 ports":    {lastByte((&Hello{Name: "a", Boot: 1, VersionMin: 1, VersionMax: 1}).Append(nil), 65), BadValue},
-		"neighbor, no MAC":   {(&Neighbor{Address: addr("10.0.0.1")}).Append(nil), BadAddress},
-		"neighbor, group":    {(&Neighbor{Address: addr("10.0.0.1"), MAC: [6]byte{1}}).Append(nil), BadAddress},
-		"neighbor, nobody":   {(&Neighbor{Address: addr("0.0.0.0"), MAC: [6]byte{2}}).Append(nil), BadAddress},
-		"standing, nothing":  {(&Standing{}).Append(nil), BadValue},
-		"standing, trial":    {(&Standing{Kept: Generation{1, 2}, Trial: Generation{0, 2}}).Append(nil), BadValue},
-		"standing, all time": {(&Standing{Kept: Generation{1 << 63, 2}}).Append(nil), BadValue},
-		"order, step":        {(&Order{Step: steps, For: Generation{1, 2}}).Append(nil), BadFlags},
-		"order, no image":    {(&Order{For: Generation{1, 2}}).Append(nil), BadValue},
-		"order, large image": {(&Order{For: Generation{1, 2}, Image: Image{imageMax + 1, 5}}).Append(nil), BadValue},
-		"order, no window":   {(&Order{Step: StepCommit, For: Generation{1, 2}}).Append(nil), BadValue},
-		"order, long window": {(&Order{Step: StepCommit, For: Generation{1, 2}, Window: windowMaxMs + 1}).Append(nil), BadValue},
-		"order, of nothing":  {(&Order{Step: StepRevert}).Append(nil), BadValue},
-		"answer, outcome 0":  {(&Answer{For: Generation{1, 2}}).Append(nil), BadFlags},
-		"answer, done but":   {(&Answer{For: Generation{1, 2}, Outcome: OutcomeDone, Words: []byte("x")}).Append(nil), BadValue},
-		"fetch, nothing":     {(&Fetch{Sum: 1}).Append(nil), BadValue},
-		"chunk, empty":       {(&Chunk{Sum: 1}).Append(nil), BadValue},
-		"chunk, long":        {(&Chunk{Sum: 1, Data: make([]byte, ChunkMax+1)}).Append(nil), BadValue},
-		"kill, empty":        {(&Kill{Before: 1}).Append(nil), BadValue},
-		"kill, told twice":   {(&Kill{Before: 1, Kind: KillTold, Selector: []byte("all")}).Append(nil), BadValue},
-		"kill, of all time":  {(&Kill{Before: 1 << 63, Selector: []byte("all")}).Append(nil), BadValue},
-		"kill, kind":         {(&Kill{Before: 1, Kind: 2}).Append(nil), BadFlags},
-		"killed, outcome":    {(&Killed{Before: 1, Outcome: 2}).Append(nil), BadFlags},
-		"kill, long":         {(&Kill{Before: 1, Selector: make([]byte, SelectorMax+1)}).Append(nil), BadValue},
+		"update, few cells":      {withAck(ackCoarse | (ackMin - 1)), BadValue},
+		"update, many cells":     {withAck(ackCoarse | (ackMax + 1)), BadValue},
+		"delete without why":     {AppendDelete(nil, &Delete{Index: 1}), BadFlags},
+		"nack from 0":            {(&Nack{Lane: 0, First: 0, Last: 1}).Append(nil), BadSequence},
+		"nack backwards":         {(&Nack{Lane: 0, First: 2, Last: 1}).Append(nil), BadSequence},
+		"nack lane":              {(&Nack{Lane: 64, First: 1, Last: 1}).Append(nil), BadLane},
+		"lost from 0":            {(&Lost{}).Append(nil), BadSequence},
+		"ack of 65 lanes":        {append([]byte{byte(TypeAck), 0, 2, 9, big.n}, make([]byte, 65*8)...), BadLane},
+		"heartbeat, role":        {(&Heartbeat{Role: 2}).Append(nil), BadValue},
+		"heartbeat, flags":       {(&Heartbeat{Condition: 8}).Append(nil), BadFlags},
+		"hello, no version":      {(&Hello{Name: "a", Boot: 1}).Append(nil), BadValue},
+		"hello, versions":        {(&Hello{Name: "a", Boot: 1, VersionMin: 2, VersionMax: 1}).Append(nil), BadValue},
+		"hello, no boot":         {(&Hello{Name: "a", VersionMin: 1, VersionMax: 1}).Append(nil), BadValue},
+		"hello, name":            {(&Hello{Name: "a\nb", Boot: 1, VersionMin: 1, VersionMax: 1}).Append(nil), BadValue},
+		"hello, long name":       {(&Hello{Name: strings.Repeat("a", 65), Boot: 1, VersionMin: 1, VersionMax: 1}).Append(nil), BadValue},
+		"hello, 65 ports":        {lastByte((&Hello{Name: "a", Boot: 1, VersionMin: 1, VersionMax: 1}).Append(nil), 65), BadValue},
+		"neighbor, no MAC":       {(&Neighbor{Address: addr("10.0.0.1")}).Append(nil), BadAddress},
+		"neighbor, group":        {(&Neighbor{Address: addr("10.0.0.1"), MAC: [6]byte{1}}).Append(nil), BadAddress},
+		"neighbor, nobody":       {(&Neighbor{Address: addr("0.0.0.0"), MAC: [6]byte{2}}).Append(nil), BadAddress},
+		"standing, nothing":      {(&Standing{}).Append(nil), BadValue},
+		"standing, trial":        {(&Standing{Kept: Generation{1, 2}, Trial: Generation{0, 2}}).Append(nil), BadValue},
+		"standing, all time":     {(&Standing{Kept: Generation{1 << 63, 2}}).Append(nil), BadValue},
+		"order, step":            {(&Order{Step: steps, For: Generation{1, 2}}).Append(nil), BadFlags},
+		"order, no image":        {(&Order{For: Generation{1, 2}}).Append(nil), BadValue},
+		"order, large image":     {(&Order{For: Generation{1, 2}, Image: Image{imageMax + 1, 5}}).Append(nil), BadValue},
+		"order, no window":       {(&Order{Step: StepCommit, For: Generation{1, 2}}).Append(nil), BadValue},
+		"order, long window":     {(&Order{Step: StepCommit, For: Generation{1, 2}, Window: windowMaxMs + 1}).Append(nil), BadValue},
+		"order, of nothing":      {(&Order{Step: StepRevert}).Append(nil), BadValue},
+		"answer, outcome 0":      {(&Answer{For: Generation{1, 2}}).Append(nil), BadFlags},
+		"answer, done but":       {(&Answer{For: Generation{1, 2}, Outcome: OutcomeDone, Words: []byte("x")}).Append(nil), BadValue},
+		"fetch, nothing":         {(&Fetch{Sum: 1}).Append(nil), BadValue},
+		"chunk, empty":           {(&Chunk{Sum: 1}).Append(nil), BadValue},
+		"chunk, long":            {(&Chunk{Sum: 1, Data: make([]byte, ChunkMax+1)}).Append(nil), BadValue},
+		"kill, empty":            {(&Kill{Before: 1}).Append(nil), BadValue},
+		"kill, told twice":       {(&Kill{Before: 1, Kind: KillTold, Selector: []byte("all")}).Append(nil), BadValue},
+		"kill, of all time":      {(&Kill{Before: 1 << 63, Selector: []byte("all")}).Append(nil), BadValue},
+		"kill, kind":             {(&Kill{Before: 1, Kind: 2}).Append(nil), BadFlags},
+		"digest, no round":       {(&Digest{Bits: 1, Sums: make([]byte, 8)}).Append(nil), BadValue},
+		"digest, bits":           {(&Digest{Round: 1, Bits: 17, Sums: make([]byte, 8)}).Append(nil), BadValue},
+		"digest, half a sum":     {(&Digest{Round: 1, Bits: 1, Sums: make([]byte, 12)}).Append(nil), BadValue},
+		"digest, past the end":   {(&Digest{Round: 1, Bits: 1, First: 1, Sums: make([]byte, 16)}).Append(nil), BadValue},
+		"digest, no sum":         {(&Digest{Round: 1, Bits: 1}).Append(nil), BadValue},
+		"proof, more than there": {(&Proof{Round: 1, Shards: 4, Moving: 3, Divergent: 2}).Append(nil), BadValue},
+		"transfer, no id":        {(&TransferRequest{}).Append(nil), BadValue},
+		"transfer, no shard":     {(&TransferRequest{ID: 1, Bits: 2, Shards: []byte{0, 4}}).Append(nil), BadValue},
+		"transfer, of all time":  {(&TransferEnd{ID: 1, Cut: 1 << 63}).Append(nil), BadValue},
+		"killed, outcome":        {(&Killed{Before: 1, Outcome: 2}).Append(nil), BadFlags},
+		"kill, long":             {(&Kill{Before: 1, Selector: make([]byte, SelectorMax+1)}).Append(nil), BadValue},
 	} {
 		if err := decode(only(t, c.frame)); err != c.want {
 			t.Errorf("%s: %v, want %v", name, err, c.want)

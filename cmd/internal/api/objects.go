@@ -53,6 +53,30 @@ type Peer struct {
 	Trial      uint64            `json:"trial,omitempty"` // generation that it has on trial; 0: none
 	MTUs       map[string]int    `json:"mtus"`            // of its ports, as far as it has told and runs the same policy
 	Incapable  string            `json:"error,omitempty"` // why no session comes about
+	Equality   Equality          `json:"equality"`        // of the two tables
+}
+
+// Equality is how the tables of two nodes compare, as the one that does not forward has
+// found. They are compared in shards, over and over.
+type Equality struct {
+	Proven    float64 `json:"proven"`    // seconds since it was last seen that no shard differs, -1: never
+	Shards    uint32  `json:"shards"`    // compared in the last round
+	Moving    uint32  `json:"moving"`    // of them, changed meanwhile: nothing is known of these
+	Divergent uint32  `json:"divergent"` // of them, different: to be repaired
+	Repairs   uint64  `json:"repairs"`   // transfers of shards that differed, to this node
+	Discarded uint64  `json:"discarded"` // connections of this node that the peer no longer had
+	Told      uint64  `json:"told"`      // connections that transfers have told the peer
+}
+
+// String says it in words.
+func (e *Equality) String() string {
+	switch {
+	case e.Divergent > 0:
+		return fmt.Sprintf("%d of %d shards DIFFER", e.Divergent, e.Shards)
+	case e.Proven >= 0:
+		return fmt.Sprintf("proven equal %.1f s ago", e.Proven)
+	}
+	return "not proven equal yet"
 }
 
 // Port is a logical port of this node.

@@ -234,7 +234,7 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 	d.cluster, err = cluster.NewNode(cluster.Config{
 		Name: d.name, Group: d.group, Priority: plan.priority, Timing: plan.timing, Alone: plan.alone,
 		Links: plan.links, Keys: plan.keys, Standing: d.standing(), Policies: d.peerSays, SettleTimeouts: d.settleTimeouts, MTUs: mtus(d.ports),
-		Lease: &d.lease, Progress: progress, Journals: d.lanes, Shared: d.shared,
+		Table: d.table, Lease: &d.lease, Progress: progress, Journals: d.lanes, Shared: d.shared,
 		Applier: func() *journal.Applier {
 			a := journal.NewApplier(d.table, d.pool, d.shared, d.learnNeighbor)
 			a.CountIn(d.limits)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"holdfast/sync/cluster"
 	"time"
 
 	"holdfast/cmd/internal/api"
@@ -58,7 +59,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 		one := api.Peer{
 			Name: p.Name, Address: p.Address.String(), Session: p.Session, Role: p.Beat.Role.String(), Ready: p.Beat.Ready,
 			Heard: heard(p.Heard, now), Behind: p.Behind, Unacked: p.Unconfirmed, Resent: p.Resent,
-			Rejected: p.Rejected, SamePlan: p.SamePolicy, MTUs: d.peerMTUs(&p),
+			Rejected: p.Rejected, SamePlan: p.SamePolicy, MTUs: d.peerMTUs(&p), Equality: equality(&p, now),
 		}
 		if p.Standing != nil {
 			one.Policy, one.Generation, one.Trial = hash(p.Standing.Force), p.Standing.Kept.Number, p.Standing.Trial.Number
@@ -110,4 +111,22 @@ func (d *daemon) portStatus(p *port) api.Port {
 		one.Sent.Bytes += bytes
 	}
 	return one
+}
+
+// equality says how the tables of this node and a peer compare: what the peer has found
+// where this node forwards, what this node has found otherwise.
+func equality(p *cluster.PeerStatus, now int64) api.Equality {
+	e := api.Equality{Proven: -1, Repairs: p.Repair.Repairs, Discarded: p.Discarded, Told: p.Told}
+	last, proven := p.Repair.Last, p.Repair.Proven
+	if p.Beat.Role != gate.Active {
+		last, proven = p.Proof.Proof, 0
+		if p.Proof.Divergent == 0 {
+			proven = p.Proof.At
+		}
+	}
+	e.Shards, e.Moving, e.Divergent = last.Shards, last.Moving, last.Divergent
+	if proven != 0 {
+		e.Proven = float64(now-proven) / 1e9
+	}
+	return e
 }
