@@ -62,6 +62,7 @@ var floors = []floor{
 	{"sync/repair", 5, "rounds, transfers and what is left over, over digest and journal"},
 	{"sync/peer", 5, "the protocol with one peer is a pure machine over journal and wire"},
 
+	{"dataplane/capture", 6, "logged packets, taken from the workers' rings, become lines and files"},
 	{"sync/cluster", 6, "roles and transport drive one peer machine per peer"},
 	{"cmd/internal/api", 6, "the API's objects are plain data that daemon, commands and demo share"},
 	{"internal/lab", 6, "the test laboratory serves demo, bench and tests, and must not lean on what it tests"},

@@ -46,21 +46,28 @@ type Class struct {
 	Mode     Mode
 	Timeouts uint8 // number of the set of timeouts, below TimeoutSetsMax
 	PickUp   bool  // begun in mid-stream, or allowed to
+	Logged   bool  // each of its packets goes into the log
 }
 
 // classKey is a Class in one word, never zero.
 //
 //	 63  62    59 58   57 56  55 54    53 52     46 45    39 38     32 31         0
 //	+---+--------+-----+-----+------+-----+---------+--------+---------+------------+
-//	| 1 |timeouts|  0  |pick |mode  |sync | gateway | egress | ingress | rule       |
+//	| 1 |timeouts| log |pick |mode  |sync | gateway | egress | ingress | rule       |
 //	+---+--------+-----+-----+------+-----+---------+--------+---------+------------+
 type classKey uint64
+
+// classLogged is the bit of Class.Logged.
+const classLogged classKey = 1 << 58
 
 func (c *Class) key() classKey {
 	k := classKey(1)<<63 | classKey(c.Rule) | classKey(c.Ingress&0x7f)<<32 | classKey(c.Egress&0x7f)<<39 |
 		classKey(c.Gateway&0x7f)<<46 | classKey(c.Sync&3)<<53 | classKey(c.Mode&3)<<55 | classKey(c.Timeouts&0xf)<<59
 	if c.PickUp {
 		k |= 1 << 57
+	}
+	if c.Logged {
+		k |= classLogged
 	}
 	return k
 }
@@ -86,7 +93,7 @@ func (k classKey) timeouts() uint8 { return uint8(k >> 59 & 0xf) }
 func (k classKey) class() Class {
 	return Class{
 		Rule: uint32(k), Ingress: k.port(32), Egress: k.port(39), Gateway: uint8(k >> 46 & 0x7f),
-		Sync: k.sync(), Mode: k.mode(), Timeouts: k.timeouts(), PickUp: k>>57&1 != 0,
+		Sync: k.sync(), Mode: k.mode(), Timeouts: k.timeouts(), PickUp: k>>57&1 != 0, Logged: k&classLogged != 0,
 	}
 }
 

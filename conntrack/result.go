@@ -79,6 +79,10 @@ func (r *Result) fill(c *Conn, key classKey, state TCPState, index uint32, dir D
 // and connections that were inserted.
 func (r *Result) Class() Class { return r.class.class() }
 
+// Logged reports whether the packet's connection has each of its packets logged: whenever
+// Class is valid, and with OutcomeDrop and OutcomeStray.
+func (r *Result) Logged() bool { return r.class&classLogged != 0 }
+
 // translate computes the rewrite of a packet with tuple from of one direction: it must
 // leave as what the packets of the other direction answer. The caller holds the home lock.
 func (t *Table) translate(c *Conn, index uint32, dir Direction, from *packet.Tuple, r *Result) {

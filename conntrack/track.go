@@ -24,6 +24,7 @@ func (t *Table) Track(p *packet.Parsed, hit *Hit, now int64, r *Result) Outcome 
 	}
 	dir, ms, key := hit.Direction, milliseconds(now), t.keyOf(c)
 	if p.Arrival != 0 && key.strays(dir, p.Arrival-1) {
+		r.fill(c, key, c.tcpState(), hit.Index, dir)
 		t.unlock(home)
 		return OutcomeStray
 	}

@@ -7,6 +7,7 @@ import (
 	"holdfast/dataplane/packet"
 	"holdfast/nat"
 	"holdfast/rules"
+	"holdfast/rules/config"
 )
 
 // proposalsMax bounds how many translations are proposed for one first packet whose reply
@@ -21,6 +22,7 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	w.decide(b, i, d)
 	if d.counts {
 		w.countRule(d.verdict.Rule, &w.turned.Tuple)
+		w.logVerdict(b, i, &d.verdict, exitOf(&d.hop))
 	}
 	switch d.ruling {
 	case rulingBegin:
@@ -110,6 +112,7 @@ func (w *Worker) propose(b *burst, i int, verdict *rules.Verdict, hop *fib.Hop) 
 		Class: conntrack.Class{
 			Rule: verdict.Number, Ingress: b.in.ID, Egress: hop.Port, Gateway: w.gatewayOf(b, i, hop), Sync: verdict.Sync,
 			Mode: conntrack.Mode(verdict.Mode), PickUp: verdict.PickUp, Timeouts: verdict.Timeouts,
+			Logged: verdict.Log == config.LogAll,
 		},
 	}
 	proposal.Proxy = w.proxyOf()

@@ -32,6 +32,12 @@
 // A piece of a datagram is collected, with those that other workers got, and the datagram
 // takes the path as one packet when it is whole (fragments.go, package fragment).
 //
+// # The log
+//
+// What rules want logged is copied into the worker's ring of the packet log (packetlog.go) and
+// published with what has become of it at the end of its burst (logbook.go). That a connection
+// has all of its packets logged is a bit of its class, which the path has in hand.
+//
 // # The right to speak
 //
 // A worker reads the clock once per turn. While the lease is held at that reading it is

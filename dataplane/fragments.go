@@ -94,6 +94,9 @@ func (w *Worker) takeWhole(from *burst) fate {
 		}
 		from.admitted = b.admitted
 	}
+	if b.fate[0] = f; w.logbook.open > 0 {
+		w.logbook.settle(b)
+	}
 	if f.why != drop.Pass {
 		w.countPieces(fragment.Dead{Port: b.trackedAs(), Pieces: len(d.Ends) - 1, Why: f.why})
 	}
@@ -221,6 +224,7 @@ func (w *Worker) parkWhole(b *burst, i int, via *packet.Addr) fate {
 	for _, d := range pieces {
 		q.put(b, d, w.now, via)
 	}
+	w.logLater(b, i)
 	return fate{why: drop.Pass}
 }
 

@@ -123,6 +123,7 @@ func (w *Worker) emit(b *burst) {
 			w.umem.Free(b.desc[i : i+1])
 		}
 	}
+	w.logFates(b)
 }
 
 // judgeOwn takes one decoded packet of the kernel's through the rest of the path.
@@ -141,6 +142,9 @@ func (w *Worker) judgeOwn(b *burst, i int) fate {
 	r := &w.result
 	switch w.snapshot.Table.Track(p, &b.hit[i], w.now, r) {
 	case conntrack.OutcomeDrop:
+		if r.Logged() {
+			w.logTracked(b, i)
+		}
 		return dropped(r.Reason)
 	case conntrack.OutcomeMiss:
 		if r.Change == conntrack.ChangeEnded {
@@ -152,8 +156,14 @@ func (w *Worker) judgeOwn(b *burst, i int) fate {
 		case p.Tuple.IsEchoReply(): // to a request that needed no connection
 			return w.sendEcho(b, i)
 		}
-		if f, admitted := w.admitOwn(b, i); !admitted {
+		f, admitted := w.admitOwn(b, i)
+		if !admitted {
 			return f
+		}
+		w.logAdmitted(b, i)
+	default:
+		if r.Logged() {
+			w.logTracked(b, i)
 		}
 	}
 	if r.Change != conntrack.ChangeNone {
@@ -175,6 +185,7 @@ func (w *Worker) admitOwn(b *burst, i int) (f fate, admitted bool) {
 	facts := rules.FactsOf(b.frame[i], p)
 	verdict := w.snapshot.Rules.Match(&p.Tuple, packet.Self, b.in.ID, &facts, w.snapshot.Tables)
 	w.countRule(verdict.Rule, &p.Tuple)
+	w.logVerdict(b, i, &verdict, b.in.ID)
 	switch verdict.Action {
 	case rules.Pass:
 	case rules.Reject:

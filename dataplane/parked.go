@@ -37,6 +37,7 @@ func (w *Worker) park(b *burst, i int, via *packet.Addr) fate {
 		return dropped(drop.NeighborUnresolved)
 	}
 	q.put(b, b.desc[i], w.now, via)
+	w.logLater(b, i)
 	return passed
 }
 

@@ -107,6 +107,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 	r := &w.result
 	switch w.track(b, i) {
 	case conntrack.OutcomeDrop:
+		if r.Logged() {
+			w.logTracked(b, i)
+		}
 		return w.deny(b, i)
 	case conntrack.OutcomeMiss:
 		if r.Change == conntrack.ChangeEnded {
@@ -119,8 +122,14 @@ func (w *Worker) judge(b *burst, i int) fate {
 		if b.admitted++; b.admitted > b.admissions && b.admissions > 0 && !w.spared(p) {
 			return dropped(drop.AdmissionShed)
 		}
-		if f, admitted := w.admit(b, i); !admitted {
+		f, admitted := w.admit(b, i)
+		if !admitted {
 			return f
+		}
+		w.logAdmitted(b, i)
+	default:
+		if r.Logged() {
+			w.logTracked(b, i)
 		}
 	}
 
@@ -219,6 +228,7 @@ func (w *Worker) noHop(b *burst, i int, hop *fib.Hop) fate {
 
 // bury frees the frames of dropped packets and counts why they died.
 func (w *Worker) bury(b *burst) {
+	w.logFates(b)
 	for i := range b.n {
 		f := b.fate[i]
 		if f.why != drop.Pass {

@@ -168,6 +168,7 @@ func (w *Worker) answerSYN(b *burst, i int, hop *fib.Hop) fate {
 	}
 	w.proxying.answered.Store(w.proxying.answered.Load() + 1)
 	b.in.stage(b.desc[i])
+	w.logLater(b, i)
 	return passed
 }
 

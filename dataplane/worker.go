@@ -53,6 +53,7 @@ type Config struct {
 	Workers   int               // how many there are: each sweeps its share of the table
 	SynProxy  *SynProxy         // shared by all workers; nil: one of its own, with a secret of zeros
 	Node      uint16            // this node's number, as incarnations that it begins carry it
+	Log       *PacketLog        // of all workers; nil: nothing is logged
 }
 
 // Resolver asks for the MAC of a neighbour (dataplane/fib.Watcher). It must not block.
@@ -82,6 +83,7 @@ type Worker struct {
 	assembly     assembly
 	quotation    quotation // of the ICMP error at hand
 	hops         hops
+	logbook      logbook
 	recorder     Recorder // says what happens to connections, where somebody watches
 	parked       parking
 	proxying     proxying
@@ -101,7 +103,7 @@ type Worker struct {
 // NewWorker opens the worker's sockets on every port and enters them where frames reach
 // them. On error nothing is left open.
 func NewWorker(c Config) (_ *Worker, err error) {
-	w := &Worker{config: c, wake: -1, sweepAt: uint32(c.ID * sweepStep)}
+	w := &Worker{config: c, wake: -1, sweepAt: uint32(c.ID * sweepStep), logbook: newLogbook(c.Log, c.ID)}
 	if c.Fragments == nil {
 		w.config.Fragments = fragment.New()
 	}

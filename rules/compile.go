@@ -23,7 +23,8 @@ func CompileAfter(p *config.Policy, former *Former) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{otherwise: actions[p.Defaults.Action.V], answer: p.Defaults.Reject.V, synProxy: p.Defaults.SynProxy.V, proxies: p.Defaults.SynProxy.V != config.SynProxyNever}
+	s := &Set{otherwise: actions[p.Defaults.Action.V], answer: p.Defaults.Reject.V, synProxy: p.Defaults.SynProxy.V, proxies: p.Defaults.SynProxy.V != config.SynProxyNever,
+		log: p.Defaults.Log.V, logSpoken: p.Defaults.Log.Written()}
 	s.seatTimeouts(p, base, former)
 	var faults config.Errors
 	c := &compiler{Set: s, policy: p, self: selfSpans(p.Self()), tags: s.numberTags(p.Rules), places: map[placeKey]uint32{}}
@@ -118,6 +119,7 @@ func (c *compiler) saysOf(r *config.Rule, rule, number uint32) (says, config.Err
 	if r.Log.Written() {
 		v.spoken |= partLog
 		v.verdict.Log = r.Log.V
+		c.logsAhead = c.logsAhead || r.Action.V == config.Match
 	}
 	if len(r.Timers) == 0 {
 		return v, nil

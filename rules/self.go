@@ -57,9 +57,13 @@ func (r *rule) unnamed(f Field) Field {
 
 // unspoken is the verdict on a packet of which no rule speaks. What the node itself begins
 // goes out; to the node itself only an echo request is let in (L8); everything else gets
-// the policy's default.
-func (s *Set) unspoken(q *query) Verdict {
+// the policy's default. It is logged as the policy says for that, else as match rules have said.
+func (s *Set) unspoken(q *query, log config.Log) Verdict {
 	v := Verdict{Action: s.otherwise, Answer: s.answer, Rule: uint32(len(s.rules))}
+	v.Log = log
+	if s.logSpoken {
+		v.Log = s.log
+	}
 	if q.in == packet.Self || q.out == packet.Self && q.tuple.IsEchoRequest() {
 		v.Action = Pass
 	}

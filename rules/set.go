@@ -31,6 +31,9 @@ type Set struct {
 	proxies    bool            // some rule has the firewall answer SYNs
 	synProxy   config.SynProxy // of rules that do not say
 	asksTags   bool            // some rule matches by what match rules before it have set
+	log        config.Log      // of what no rule matches, where match rules have no say in it
+	logSpoken  bool            // the policy says what of that is logged
+	logsAhead  bool            // match rules say what is logged, and may say it of that
 }
 
 // rule is what a rule wants of a packet, in the order in which it is compared: what is
@@ -207,7 +210,11 @@ func (s *Set) match(q *query, v *Verdict) {
 	decider := s.deciders.first(s, q, none)
 	switch {
 	case decider == none:
-		*v = s.unspoken(q)
+		var state State
+		if s.speakers != nil && s.logsAhead && !s.logSpoken {
+			s.speakers.spoken(s, q, none, &state)
+		}
+		*v = s.unspoken(q, state.Log)
 	case s.speakers == nil:
 		*v = s.says[decider].verdict
 	default:
@@ -239,7 +246,7 @@ func (s *Set) matchEach(q *query) Verdict {
 		state.inherit(&s.says[i])
 		q.tag = state.Tag
 	}
-	return s.unspoken(q)
+	return s.unspoken(q, state.Log)
 }
 
 // unsaid is what holds of a connection before any rule has spoken.

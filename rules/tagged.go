@@ -31,7 +31,7 @@ func (s *Set) inOrder(q *query) Verdict {
 			}
 		}
 		if next == nil || next.rule() == noRule {
-			return s.unspoken(q)
+			return s.unspoken(q, state.Log)
 		}
 		rule := next.rule()
 		if next.entry().holds(&p, leafWord[family]) && s.differs(&s.rules[rule], q) == FieldNone {

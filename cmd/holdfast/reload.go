@@ -150,7 +150,8 @@ func newRules(c *common) *cobra.Command {
 		Short: "List the rules in force: packets that they decided on, live connections, place",
 		Long: `Lists the rules in force in their order, the default behind them, and at the end rules
 that a reload has taken away and that still have connections. Packets are first packets
-of connections, since the start: a reload carries the counts over by the rules' ids.`,
+of connections, since the start: a reload carries the counts over by the rules' ids. Of
+logged packets it prints how many the log tells of, and how many more were suppressed.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := c.client().Rules(cmd.Context())
@@ -165,13 +166,17 @@ of connections, since the start: a reload carries the counts over by the rules' 
 func printRules(w io.Writer, list *api.Rules) {
 	fmt.Fprintf(w, "%s  policy %s, generation %d\n\n", list.File, list.Hash, list.Generation)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "RULE\tACTION\tPACKETS\tCONNECTIONS\tLABELS\tPLACE")
+	fmt.Fprintln(t, "RULE\tACTION\tPACKETS\tCONNECTIONS\tLOGGED\tLABELS\tPLACE")
 	for _, r := range list.Rules {
 		place := r.Position
 		if r.Gone {
 			place = "gone, was at " + place
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%s\n", r.ID, r.Action, r.Packets, r.Connections, cmp.Or(strings.Join(r.Labels, ","), "-"), place)
+		logged := fmt.Sprint(r.Logged)
+		if r.Suppressed > 0 {
+			logged += fmt.Sprintf("+%d", r.Suppressed)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", r.ID, r.Action, r.Packets, r.Connections, logged, cmp.Or(strings.Join(r.Labels, ","), "-"), place)
 	}
 	t.Flush()
 }

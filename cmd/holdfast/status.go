@@ -81,6 +81,9 @@ func printStatus(w io.Writer, s *api.Status) {
 		}
 		fmt.Fprintf(t, "syn proxy\t%d answered, %d proven, %d refused\t%d half-open%s\n", p.Answered, p.Proven, p.Refused, p.HalfOpen, flooded)
 	}
+	if l := &s.Log; l.Logged+l.Suppressed+l.Shed+l.Lost > 0 {
+		fmt.Fprintf(t, "log\t%d packets\t%d suppressed\t%d shed\t%d in files, %d lost\n", l.Logged, l.Suppressed, l.Shed, l.Stored, l.Lost)
+	}
 	if left := s.Policy.Confirm; left != nil {
 		fmt.Fprintf(t, "reload\tgeneration %d goes back in %.0f s unless `holdfast confirm` comes first\n", s.Policy.Generation, *left)
 	}

@@ -182,7 +182,7 @@ type Log uint8
 // The words. The zero value is the default.
 const (
 	LogNone  Log = iota // log = false
-	LogFirst            // log = true: the packet that the rule decided on
+	LogFirst            // log = true or "first": the packet that the rule decided on
 	LogAll              // log = "all": every packet of the connection too
 )
 
@@ -192,17 +192,17 @@ func (l Log) String() string { return [...]string{"false", "true", "all"}[l] }
 // MarshalText is String.
 func (l Log) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
-// logged reads true, false or "all".
+// logged reads true, which is "first", false or "all".
 func logged(n *node) (Log, *fault) {
 	switch {
-	case n.kind == unstable.Bool && n.text == "true":
+	case n.kind == unstable.Bool && n.text == "true", n.kind == unstable.String && n.text == "first":
 		return LogFirst, nil
 	case n.kind == unstable.Bool:
 		return LogNone, nil
 	case n.kind == unstable.String && n.text == "all":
 		return LogAll, nil
 	}
-	return LogNone, &fault{what: n.literal() + " does not say what to log", mend: `write true for the first packet, "all" for every one, or false`}
+	return LogNone, &fault{what: n.literal() + " does not say what to log", mend: `write "first" (or true) for the first packet, "all" for every one, or false`}
 }
 
 // unbuilt are keys of a rule that people know from elsewhere and this version refuses.

@@ -6,6 +6,7 @@ type Defaults struct {
 	Reject   Value[Answer]   // of rules that reject and do not say how
 	OnChange Value[OnChange] // of rules that do not say it
 	SynProxy Value[SynProxy] // of rules that pass, where neither they nor match rules say
+	Log      Value[Log]      // of what no rule matches; not Written: as match rules say
 }
 
 // Answer is what the sender of a rejected packet is told.
@@ -34,6 +35,7 @@ func (d *decoder) readDefaults(t *table) Defaults {
 	one(t, "reject", answer, &v.Reject)
 	one(t, "on_change", onChange, &v.OnChange)
 	one(t, "syn_proxy", synProxy, &v.SynProxy)
+	one(t, "log", logged, &v.Log)
 	t.close("")
 	return v
 }

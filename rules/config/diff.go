@@ -51,7 +51,7 @@ func Diff(before, after *Policy) (all []Change) {
 		kind string
 		a, b any
 	}{
-		{"defaults", [2]any{before.Defaults.Action, before.Defaults.Reject}, [2]any{after.Defaults.Action, after.Defaults.Reject}},
+		{"defaults", [3]any{before.Defaults.Action, before.Defaults.Reject, before.Defaults.Log}, [3]any{after.Defaults.Action, after.Defaults.Reject, after.Defaults.Log}},
 		{"timeouts", before.Timeouts, after.Timeouts},
 	} {
 		if !same(part.a, part.b) {

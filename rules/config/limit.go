@@ -44,14 +44,19 @@ func rate(n *node) (Rate, *fault) {
 	if bad := wants(n, unstable.String, "a rate", example); bad != nil {
 		return Rate{}, bad
 	}
+	return rateOf(n, "connections", example)
+}
+
+// rateOf reads a rate of what it is told.
+func rateOf(n *node, things, example string) (Rate, *fault) {
 	left, right, cut := strings.Cut(n.text, "/")
 	count, err := strconv.ParseUint(left, 10, 32)
 	per, errPer := time.ParseDuration(right)
 	switch {
 	case !cut || err != nil || errPer != nil:
-		return Rate{}, &fault{what: n.literal() + " is not a rate", mend: "write a number of connections and a time, such as " + example}
+		return Rate{}, &fault{what: n.literal() + " is not a rate", mend: "write a number of " + things + " and a time, such as " + example}
 	case count < 1 || count > rateCountMax:
-		return Rate{}, &fault{what: fmt.Sprintf("%d connections are out of range for a rate", count), mend: fmt.Sprintf("write 1 to %d", rateCountMax)}
+		return Rate{}, &fault{what: fmt.Sprintf("%d %s are out of range for a rate", count, things), mend: fmt.Sprintf("write 1 to %d", rateCountMax)}
 	case per < ratePerMin || per > ratePerMax:
 		return Rate{}, &fault{what: fmt.Sprintf("%v is out of range for a rate", per), mend: fmt.Sprintf("write %v to %v", ratePerMin, ratePerMax)}
 	}

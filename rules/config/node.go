@@ -23,6 +23,7 @@ type Node struct {
 	Priority    []Priority    // sorted by group
 	Connections Value[uint32] // capacity of the connection table
 	Workers     Value[int]    // packet workers; 0: as many as there are CPUs
+	Log         PacketLog
 }
 
 // Device is what a logical port is on this node.
@@ -107,6 +108,7 @@ func (b *builder) node() (*Node, Errors) {
 	one(limits, "connections", integer[uint32]("a number of connections", 1, connectionsMax), &n.Connections)
 	one(limits, "workers", integer("a number of workers", 1, workersMax), &n.Workers)
 	limits.close("")
+	n.Log = readPacketLog(file.sub("log"))
 	file.close("the policy", policyOnly...)
 
 	n.resolvePaths(d)
@@ -166,7 +168,7 @@ func (n *Node) readCluster(t *table) {
 
 // resolvePaths makes paths independent of the folder that the daemon runs in.
 func (n *Node) resolvePaths(d *decoder) {
-	for _, v := range []*Value[string]{&n.Policy, &n.Socket, &n.KeyFile, &n.StateFile} {
+	for _, v := range []*Value[string]{&n.Policy, &n.Socket, &n.KeyFile, &n.StateFile, &n.Log.File} {
 		if v.Written() {
 			v.V = relativeTo(n.File, v.V)
 		}

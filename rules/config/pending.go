@@ -51,9 +51,6 @@ func (p *Policy) pending() []Notice {
 		if r.Gateway.Written() {
 			note(r.Gateway.Pos, "gateway of rule %s: connections go where [[routes]] and the kernel's routes send them", r.ID.V)
 		}
-		if r.Log.V != LogNone {
-			note(r.Log.Pos, "log of rule %s: nothing is logged", r.ID.V)
-		}
 		if r.Action.V == Match && len(r.Labels) > 0 {
 			note(r.Labels[0].Pos, "label of match rule %s: a connection has the labels of the rule that decided", r.ID.V)
 		}

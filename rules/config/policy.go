@@ -93,7 +93,7 @@ func (p *Policy) portNames() []string {
 
 // The keys that tell the two files apart.
 var (
-	nodeOnly   = []string{"policy", "node", "devices", "socket"}
+	nodeOnly   = []string{"policy", "node", "devices", "socket", "log"}
 	policyOnly = []string{"include", "ports", "groups", "gateways", "routes", "macros", "tables", "nat", "defaults", "sections", "rules", "timeouts"}
 )
 

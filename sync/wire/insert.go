@@ -15,7 +15,7 @@ const (
 	insertZone     = 1 << 3 // the zone is not 0, and carried
 	insertIdle     = 1 << 4 // the idle time is not 0, and carried
 	insertSync     = 5      // shift of the SyncMode, two bits
-	insertClass    = 1 << 7 // gateway, mode, timeouts or pick-up are not 0, and carried
+	insertClass    = 1 << 7 // gateway, mode, timeouts, pick-up or logged are not 0, and carried
 	insertFlags    = 1<<8 - 1
 )
 
@@ -44,7 +44,7 @@ const (
 //	| zone (2)      |   if insertZone
 //	| idle, ms (4)  |   if insertIdle
 //	+-------+-------+
-//	|gateway| class |   if insertClass; class: 1,0 mode; 2 pick-up; 6 to 3 set of timeouts
+//	|gateway| class |   if insertClass; class: 1,0 mode; 2 pick-up; 6 to 3 set of timeouts; 7 logged
 //	+-------+-------+
 //
 // and, for TCP, the traits (appendTraits), End of each direction that was seen (56 bits:
@@ -168,6 +168,9 @@ func classByte(k *conntrack.Class) byte {
 	if k.PickUp {
 		b |= 1 << 2
 	}
+	if k.Logged {
+		b |= 1 << 7
+	}
 	return b
 }
 
@@ -175,7 +178,8 @@ func classByte(k *conntrack.Class) byte {
 func (c *cursor) class(k *conntrack.Class) {
 	k.Gateway = c.u8()
 	b := c.u8()
-	k.Mode, k.PickUp, k.Timeouts = conntrack.Mode(b&3), b>>2&1 != 0, b>>3
+	k.Mode, k.PickUp, k.Timeouts = conntrack.Mode(b&3), b>>2&1 != 0, b>>3&0xf
+	k.Logged = b>>7 != 0
 	c.must(k.Gateway|b != 0 && k.Mode <= conntrack.ModeSloppy && k.Timeouts < conntrack.TimeoutSetsMax && k.Gateway <= conntrack.GatewaysMax, BadFlags)
 }
 

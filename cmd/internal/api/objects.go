@@ -17,6 +17,7 @@ type Status struct {
 	Policy      Policy      `json:"policy"`
 	Connections Connections `json:"connections"`
 	SynProxy    SynProxy    `json:"syn_proxy"`
+	Log         PacketLog   `json:"log"`
 	Workers     []Worker    `json:"workers"`
 	History     []Event     `json:"history,omitempty"`
 }
@@ -133,6 +134,16 @@ type SynProxy struct {
 	Answered uint64 `json:"answered"`  // SYNs, with a cookie
 	Proven   uint64 `json:"proven"`    // cookies that came back and began a connection
 	Refused  uint64 `json:"refused"`   // segments without a connection that brought none, or a wrong one
+}
+
+// PacketLog counts the packets that rules wanted logged, since the start.
+type PacketLog struct {
+	File       string `json:"file"`       // pcapng; "": lines only
+	Logged     uint64 `json:"logged"`     // lines
+	Suppressed uint64 `json:"suppressed"` // were too many for a rate
+	Shed       uint64 `json:"shed"`       // found no room on their way out of a worker
+	Stored     uint64 `json:"stored"`     // in files
+	Lost       uint64 `json:"lost"`       // could not be written to a file
 }
 
 // Worker is one worker's life signs.

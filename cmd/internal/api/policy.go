@@ -16,6 +16,8 @@ type Rule struct {
 	Labels      []string `json:"labels"`
 	Packets     uint64   `json:"packets"`     // first packets on which it decided, since the start
 	Connections int      `json:"connections"` // that it admitted and that live
+	Logged      uint64   `json:"logged"`      // packets told of in the log, since the start
+	Suppressed  uint64   `json:"suppressed"`  // packets that were too many for that
 	Gone        bool     `json:"gone,omitempty"`
 }
 

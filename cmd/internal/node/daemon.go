@@ -50,6 +50,7 @@ type daemon struct {
 	saving    saving
 	killing   killing
 	watching  watching
+	packetLog packetLog
 	snapshot  atomic.Pointer[dataplane.Snapshot]
 	announces chan struct{} // a promotion: announce now, and again
 	undo      []func() error
@@ -210,11 +211,14 @@ func (d *daemon) openWorkers(plan *plan) error {
 		ports = append(ports, &p.Port)
 	}
 	fragments := fragment.New()
+	if err := d.openPacketLog(len(d.queues)); err != nil {
+		return err
+	}
 	d.synProxy = &dataplane.SynProxy{Secret: plan.cookieSecret()}
 	for i, queues := range d.queues {
 		w, err := dataplane.NewWorker(dataplane.Config{
 			ID: i, Workers: len(d.queues), Node: d.number, Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
-			Journal: d.lanes[i], Fragments: fragments, SynProxy: d.synProxy, Resolver: d.routes,
+			Journal: d.lanes[i], Fragments: fragments, SynProxy: d.synProxy, Resolver: d.routes, Log: d.packetLog.packets,
 		})
 		if err != nil {
 			return err

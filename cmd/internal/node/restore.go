@@ -185,6 +185,7 @@ func again(set *rules.Set, tables *table.Tables, s *conntrack.State) bool {
 		return false
 	}
 	s.Rule, s.Sync, s.Mode, s.PickUp, s.Timeouts = v.Number, v.Sync, conntrack.Mode(v.Mode), v.PickUp || s.PickUp, v.Timeouts
+	s.Logged = v.Log == config.LogAll
 	return true
 }
 

@@ -13,7 +13,7 @@ import (
 // Rules implements api.Daemon: the rules in force, and behind the default those that are
 // gone and have connections.
 func (d *daemon) Rules() (api.Rules, error) {
-	hits := d.ruleHits()
+	hits, logged := d.ruleHits(), d.packetLog.counts().Rules
 	live := map[uint32]int{}
 	d.table.Classes(func(c conntrack.Class, n int) { live[c.Rule] += n })
 	g := d.generation()
@@ -22,6 +22,7 @@ func (d *daemon) Rules() (api.Rules, error) {
 		list.Rules = append(list.Rules, api.Rule{
 			ID: r.ID, Action: r.Action.String(), Position: r.Pos.String(), Labels: append([]string{}, r.Labels...),
 			Packets: hits[r.Number], Connections: live[r.Number], Gone: gone,
+			Logged: logged[r.Number].Logged, Suppressed: logged[r.Number].Suppressed,
 		})
 	}
 	listed := g.snapshot.Rules.Rules()

@@ -40,6 +40,7 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 		return fmt.Errorf("following the links: %w", err)
 	}
 	part("carrier", func() error { mirrorCarrier(d.ports, links, d.log); return nil })
+	d.packetLog.begin(d)
 	part("routes", func() error { return d.routes.Run(lower) })
 	for _, w := range d.workers {
 		part("data plane", func() error { return w.Run(lower) })
@@ -65,6 +66,7 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 	err = errors.Join(err, server.Close())
 	d.killing.end()
 	parts.Wait()
+	err = errors.Join(err, d.packetLog.end())
 	d.save()
 	return err
 }

@@ -45,6 +45,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	}
 	s.Connections.Ended = d.ended()
 	s.SynProxy = d.synProxyStatus()
+	s.Log = d.logStatus()
 	now := gate.Now()
 	c := d.cluster.Status(now)
 	group := api.Group{
