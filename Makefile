@@ -126,7 +126,7 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 	full nat ./nat 'TestREL20|TestREL38|TestI1_|TestI4_|TestI12_'; \
 	full pieces ./dataplane/fragment 'TestREL23'; \
 	full reload ./dataplane 'TestREL28_'; \
-	full simulator ./sync/simulator 'TestREL4'; \
+	full simulator ./sync/simulator 'TestREL4_|TestREL7_'; \
 	full sizes ./cmd/holdfast 'TestK1_PingOfEverySize'; \
 	part test env HOLDFAST_SEED=$(SEED) $(MAKE) --no-print-directory test SHUFFLE=$(SEED) TEST_TIMEOUT=$(SOAK_LIMIT); \
 	part demo bin/holdfast demo --trials $(TRIALS); \

@@ -27,6 +27,7 @@ type floor struct {
 // floors is the plan of the house. Two sides that need each other do not import each
 // other: they meet through plain data that a floor above hands to both.
 var floors = []floor{
+	{"internal/mutant", 0, "bugs that tests plant, anywhere; no build has them"},
 	{"dataplane/drop", 0, "every stage names why a packet died, so the names stand below every stage"},
 
 	{"dataplane/packet", 1, "tuples, decoding and rewriting are pure bytes; decoding names only drop reasons"},

@@ -1,6 +1,8 @@
 package conntrack
 
-import "holdfast/dataplane/packet"
+import (
+	"holdfast/dataplane/packet"
+)
 
 // ApplyOutcome is what became of a remote state. The zero value refuses.
 type ApplyOutcome uint8

@@ -1,6 +1,10 @@
 package conntrack
 
-import "sync"
+import (
+	"sync"
+
+	"holdfast/internal/mutant"
+)
 
 // Killing a group of connections is a few stores. Every class carries the incarnation up
 // to which its connections are dead; a kill raises it to the highest that was ever given,
@@ -59,6 +63,10 @@ func (t *Table) Kill(match func(*Class) bool, before Incarnation) (k Kill) {
 		t.heard(before)
 	}
 	k.Before = before
+	if mutant.KillForgotten {
+		t.KillEach(0, t.High(), 0, before, &Choice{Class: match})
+		return k
+	}
 	if len(t.kills.recent) == killsKept {
 		t.kills.recent = append(t.kills.recent[:0], t.kills.recent[1:]...)
 	}

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"holdfast/dataplane/packet"
+	"holdfast/internal/mutant"
 )
 
 // Seen is the set of what a direction of a TCP connection has done. It only grows while
@@ -101,7 +102,7 @@ func (s *State) Merge(o *State) {
 // one that is ahead; among equals the maximum holds.
 func (s *DirState) merge(o *DirState) {
 	sFIN, oFIN := s.Seen&SeenFIN, o.Seen&SeenFIN
-	if oFIN > sFIN || oFIN == sFIN && o.End > s.End {
+	if oFIN > sFIN || oFIN == sFIN && (o.End > s.End || mutant.MergeRollsBack) {
 		s.End = o.End
 	}
 	s.Seen |= o.Seen

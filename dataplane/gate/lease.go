@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast/internal/mutant"
 )
 
 // Now returns CLOCK_BOOTTIME in nanoseconds: monotonic, and counting while the
@@ -37,7 +39,7 @@ func (l *Lease) Grant(until int64) { l.until.Store(until) }
 // lapsed stays lapsed.
 func (l *Lease) Extend(now, until int64) bool {
 	old := l.until.Load()
-	if now >= old {
+	if now >= old && !mutant.LapsedLeaseExtended {
 		return false
 	}
 	// A worker that finds the lease lapsed revokes it; the swap keeps that.

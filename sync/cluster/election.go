@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"holdfast/dataplane/gate"
+	"holdfast/internal/mutant"
 )
 
 // Alone says what a node does that hears nobody.
@@ -177,7 +178,7 @@ func (e *Election) Step(b Beat, now int64) {
 		e.noActive = 0
 	}
 	if e.self.Role == gate.Active {
-		if b.Role == gate.Active && outranks(b, e.self) {
+		if b.Role == gate.Active && outranks(b, e.self) && !mutant.BothKeepServing {
 			e.demote(now, "a higher claim", fmt.Sprintf("node %d is active in term %d", b.Node, b.Term))
 		} else if b.Wants && b.Ready {
 			e.demote(now, "handed over", fmt.Sprintf("node %d asked for the role", b.Node))
@@ -191,7 +192,7 @@ func outranks(a, b Beat) bool {
 	if a.Term != b.Term {
 		return a.Term > b.Term
 	}
-	return a.Node < b.Node
+	return a.Node < b.Node && !mutant.EqualTermAccepted
 }
 
 // Tick lets time pass.
@@ -226,7 +227,7 @@ func (e *Election) Tick(now int64) {
 func (e *Election) forgiveOwnStall(now int64) {
 	gap := now - e.ticked
 	e.ticked = now
-	if gap <= e.timing.DeadAfter/2 {
+	if gap <= e.timing.DeadAfter/2 || mutant.OwnStallBlamed {
 		return
 	}
 	e.stalls++
@@ -322,7 +323,11 @@ func ahead(a, b Beat) bool {
 }
 
 func (e *Election) alive(m member, now int64) bool {
-	return m.heard != 0 && now-m.heard < e.timing.DeadAfter && m.refusals < refusalsDead
+	dead := e.timing.DeadAfter
+	if mutant.DeathTooEarly {
+		dead /= 2
+	}
+	return m.heard != 0 && now-m.heard < dead && m.refusals < refusalsDead
 }
 
 // Refused tells that the kernel at a node's address has said n times that nobody listens

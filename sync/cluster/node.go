@@ -9,6 +9,7 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
+	"holdfast/internal/mutant"
 	"holdfast/sync/digest"
 	"holdfast/sync/journal"
 	"holdfast/sync/repair"
@@ -167,7 +168,7 @@ func (n *Node) tick(now int64) {
 	ready, _ := n.Ready()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.election.SetReady(ready)
+	n.election.SetReady(ready || mutant.UnreadyClaims)
 	for _, r := range n.remotes {
 		closed := r.link.Closed.Load()
 		n.election.Refused(r.number, closed-r.closed)

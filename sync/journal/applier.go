@@ -5,6 +5,7 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/mutant"
 	"holdfast/nat"
 	"holdfast/rules/limit"
 	"holdfast/sync/wire"
@@ -260,7 +261,7 @@ func (a *Applier) remember(ours uint32, outcome conntrack.ApplyOutcome, now int6
 	if outcome == conntrack.Stale {
 		life = uint32(a.applied.Ours.Incarnation) // what the sender will know it by
 	}
-	if m.ours != 0 && m.ours != ours+1 && m.life != life {
+	if m.ours != 0 && m.ours != ours+1 && m.life != life && !mutant.IndexReusedBlindly {
 		// The sender uses the index again, and the end of the connection before comes by
 		// another lane. Or this one is the one before: then its delete is found just so.
 		a.limbo.wait(naming{theirs, m.life}, m.ours, now)
@@ -281,7 +282,7 @@ func (a *Applier) known(theirs uint32) (ours uint32, ok bool) {
 // forgotten.
 func (a *Applier) meant(d *wire.Delete, now int64) (ours uint32, ok bool) {
 	if int64(d.Index) < int64(len(a.ours)) {
-		if m := &a.ours[d.Index]; m.ours != 0 && m.life == d.Incarnation {
+		if m := &a.ours[d.Index]; m.ours != 0 && (m.life == d.Incarnation || mutant.DeleteOfAnyLife) {
 			ours = m.ours - 1
 			*m = meaning{}
 			return ours, true
@@ -321,7 +322,7 @@ func (a *Applier) merge(now int64) bool {
 func (a *Applier) remove(d *wire.Delete, now int64) bool {
 	a.over(d.Index, d.Incarnation)
 	ours, ok := a.meant(d, now)
-	if !ok || !a.table.Export(ours, now, &a.state) || uint32(a.state.Incarnation) != d.Incarnation {
+	if !ok || !a.table.Export(ours, now, &a.state) || uint32(a.state.Incarnation) != d.Incarnation && !mutant.DeleteOfAnyLife {
 		return true
 	}
 	a.observer.Touches(&a.state.Original)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"holdfast/conntrack"
+	"holdfast/internal/mutant"
 	"holdfast/sync/seal"
 	"holdfast/sync/wire"
 )
@@ -78,7 +79,9 @@ func (j *Journal) Update(s *conntrack.State) {
 	}
 	if at, ok := j.merge.find(s.Index, s.Incarnation); ok && j.count > 0 {
 		// All updates of one connection have the same length, so this one takes its place.
-		wire.AppendUpdate(j.open[:at], s)
+		if !mutant.FirstUpdateStays {
+			wire.AppendUpdate(j.open[:at], s)
+		}
 		return
 	}
 	j.room(wire.UpdateMax)

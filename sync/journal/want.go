@@ -1,5 +1,7 @@
 package journal
 
+import "holdfast/internal/mutant"
+
 import "holdfast/sync/wire"
 
 // Bounds of what is asked for. A request or its answer may be lost, so it is repeated: after
@@ -75,7 +77,7 @@ func (a *Applier) Requests(now int64, send func(*wire.UpdateRequest)) {
 			w.due = now + requestRetry<<w.tries
 			w.tries++
 		}
-		if w.tries < requestTries {
+		if w.tries < requestTries && !mutant.RequestNotRepeated {
 			kept = append(kept, w)
 		}
 	}

@@ -1,5 +1,7 @@
 package peer
 
+import "holdfast/internal/mutant"
+
 import "fmt"
 
 // LanesMax bounds the lanes of one peer: 63 workers and the control lane.
@@ -124,7 +126,7 @@ func (m *Machine) Batch(laneID uint16, seq uint64, body []byte) error {
 	case seq < l.next:
 		m.Duplicate++
 		return nil
-	case seq > l.next:
+	case seq > l.next && !mutant.GapSkipped:
 		if l.hold(seq, body) {
 			m.Early++
 		} else {
@@ -160,7 +162,7 @@ func (m *Machine) Lost(laneID uint16, first uint64) {
 	if first <= l.next {
 		return // an old answer: the gap was filled meanwhile
 	}
-	l.lost = true
+	l.lost = !mutant.LossHidden
 	l.next = first
 	m.handHeld(laneID, l)
 	l.drop()
@@ -179,7 +181,7 @@ func (m *Machine) Nacks(now int64, out []Range) []Range {
 			// bring it many times.
 			l.asked, l.askedFor = now, l.next
 		}
-		if l.asked != 0 && now-l.asked < m.retry && l.next <= l.askedTo {
+		if l.asked != 0 && (now-l.asked < m.retry || mutant.GapAskedForOnce) && l.next <= l.askedTo {
 			continue
 		}
 		if l.asked == 0 && now != 0 && l.next == l.known && l.firstMiss != l.next {
@@ -199,7 +201,9 @@ func (m *Machine) Nacks(now int64, out []Range) []Range {
 func (m *Machine) Acks(out []uint64) int {
 	n := min(len(out), len(m.lanes))
 	for i := range n {
-		out[i] = m.lanes[i].next - 1
+		if out[i] = m.lanes[i].next - 1; mutant.AckBeforeApply {
+			out[i] = m.lanes[i].known
+		}
 	}
 	return n
 }

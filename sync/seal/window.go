@@ -1,5 +1,7 @@
 package seal
 
+import "holdfast/internal/mutant"
+
 // Window remembers which counters of one lane were opened (RFC 6479): a ring of words,
 // each a bitmap of 64 counters, so that moving ahead clears words instead of shifting.
 //
@@ -28,7 +30,7 @@ const (
 // Fresh reports whether counter was never marked and is not too old to know. It is
 // asked before the costly opening of a datagram; Mark is called after it.
 func (w *Window) Fresh(counter uint64) bool {
-	if counter > w.newest {
+	if counter > w.newest || mutant.WindowOpen {
 		return true
 	}
 	if w.newest-counter >= windowSize {

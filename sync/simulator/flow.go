@@ -177,7 +177,10 @@ func (f *flow) talk() {
 	if f.udp() && f.refused > 0 {
 		d = conntrack.Original // the client begins anew
 	}
+	// What comes in one burst is told in one batch.
+	f.world.burst = !f.udp() && f.world.rng.IntN(2) == 0
 	passed := f.send(d, packet.FlagACK, length)
+	f.world.burst = false
 	if passed && !f.udp() {
 		passed = f.send(d^1, packet.FlagACK, 0)
 	}

@@ -140,10 +140,10 @@ func planShape(rng *rand.Rand) Shape {
 	if rng.IntN(3) == 0 {
 		s.Timing = cluster.Timing{Heartbeat: 10 * ms, Lease: 30 * ms, DeadAfter: 50 * ms, AloneAfter: 500 * ms}
 	}
-	if rng.IntN(6) == 0 {
+	if rng.IntN(4) == 0 {
 		s.Alone = cluster.AloneWait
 	}
-	if rng.IntN(6) == 0 {
+	if rng.IntN(4) == 0 {
 		s.Backlog = 8 // what a peer misses is soon gone for good
 	}
 	return s
@@ -173,11 +173,15 @@ func (s *Schedule) planWork(rng *rand.Rand) {
 			s.add(x)
 		}
 	}
-	for range rng.IntN(3) {
-		s.add(Step{At: settled + rng.Int64N(span), Action: KillRule, Amount: 1 + rng.IntN(2)})
-	}
-	for range rng.IntN(3) {
-		s.add(Step{At: settled + rng.Int64N(span), Action: KillOne, Flow: rng.IntN(s.Shape.Flows)})
+	// Kills come soon after what they meet, so that the messages of both are on their way.
+	work := s.Steps
+	for range rng.IntN(6) {
+		met := work[rng.IntN(len(work))]
+		kill := Step{At: met.At + rng.Int64N(20*ms), Action: KillOne, Flow: met.Flow}
+		if rng.IntN(2) == 0 {
+			kill.Action, kill.Flow, kill.Amount = KillRule, 0, 1+met.Flow%2
+		}
+		s.add(kill)
 	}
 	for range rng.IntN(6) / 4 {
 		s.add(Step{At: settled + rng.Int64N(span), Action: Promote + Action(rng.IntN(2)), Node: rng.IntN(s.Shape.Nodes)})
@@ -186,7 +190,14 @@ func (s *Schedule) planWork(rng *rand.Rand) {
 
 // planFaults draws the faults: a schedule in four has none but what the work brings.
 func (s *Schedule) planFaults(rng *rand.Rand) {
-	if rng.IntN(4) == 0 {
+	switch rng.IntN(8) {
+	case 0, 1:
+		return
+	case 2:
+		s.planStorm(rng)
+		return
+	case 3:
+		s.planRevenants(rng)
 		return
 	}
 	for range 1 + rng.IntN(10) {
@@ -211,12 +222,54 @@ func (s *Schedule) planFaults(rng *rand.Rand) {
 		case Leap:
 			x.Amount, x.Until = 1+rng.IntN(1<<(4+rng.IntN(10))), 0
 		case Crash, Leave:
-			if rng.IntN(2) == 0 { // half of them, so that most schedules end with equal tables
+			if rng.IntN(3) == 0 { // not all of them, so that most schedules end with equal tables
 				continue
 			}
 			x.Until = min(x.At+1*ms+rng.Int64N(600*ms), s.Shape.End)
 		}
 		s.add(x)
+	}
+}
+
+// planStorm has every link lose much while connections begin and are killed at once: lanes
+// overtake each other all the time.
+func (s *Schedule) planStorm(rng *rand.Rand) {
+	s.Shape.Workers = 3
+	for from := range s.Shape.Nodes {
+		for to := range s.Shape.Nodes {
+			if from != to {
+				s.add(Step{Action: Lose, Node: from, Peer: to, At: 100 * ms, Until: s.Shape.End, Amount: 150 + rng.IntN(150)})
+			}
+		}
+	}
+	for range 12 {
+		begin := Step{Action: Open, At: settled + rng.Int64N(s.Shape.End-settled), Flow: rng.IntN(s.Shape.Flows)}
+		s.add(begin)
+		kill := Step{Action: KillOne, At: begin.At + rng.Int64N(8*ms), Flow: begin.Flow}
+		if rng.IntN(3) == 0 {
+			kill.Action, kill.Flow, kill.Amount = KillRule, 0, 1+begin.Flow%2
+		}
+		s.add(kill)
+	}
+}
+
+// planRevenants has nodes die and come back while what their former lives have sent is still
+// on its way.
+func (s *Schedule) planRevenants(rng *rand.Rand) {
+	for from := range s.Shape.Nodes {
+		for to := range s.Shape.Nodes {
+			if from == to {
+				continue
+			}
+			link := Step{Action: Delay, Node: from, Peer: to, At: 100 * ms, Until: s.Shape.End, Amount: 1 + rng.IntN(40)}
+			s.add(link)
+			link.Action, link.Amount = Reorder, 100+rng.IntN(300)
+			s.add(link)
+		}
+	}
+	for range 1 + rng.IntN(3) {
+		at := settled + rng.Int64N(s.Shape.End-settled)
+		s.add(Step{Action: Crash + Action(rng.IntN(2)), Node: rng.IntN(s.Shape.Nodes), At: at, Until: at + ms + rng.Int64N(20*ms)})
 	}
 }
 

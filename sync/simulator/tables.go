@@ -68,6 +68,7 @@ func (n *node) look() {
 		if was.Incarnation != s.Incarnation {
 			if was.Incarnation != 0 {
 				w.say("node %d: index %d: life %v of %v has gone", n.id+1, i, was.Incarnation, was.Original)
+				w.law.ended(n, was) // also where a later life took its place
 			}
 			if s.Incarnation != 0 {
 				n.appeared(&s)
@@ -130,8 +131,10 @@ func (l *law) acked(w *World, n *node) {
 		for lane := range w.shape.Workers {
 			at := &n.view.acked[i][lane]
 			confirmed := n.cluster.Confirmed(i, lane)
-			if ready := peer.up && peer.ready(); !ready || peer.born > n.born {
-				*at = confirmed // it has said itself that it lacks some
+			// Not where it has said itself that it lacks some, nor where both have served: then
+			// a life may have lost against another before it was told.
+			if ready := peer.up && peer.ready(); !ready || peer.born > n.born || l.split || l.leapt {
+				*at = confirmed
 				continue
 			}
 			if peer.dirty {

@@ -52,7 +52,11 @@ func (n *node) forward(lane int, p *packet.Parsed, admit *conntrack.Proposal) bo
 			passed = n.admit(lane, p, admit, now)
 		}
 	}
-	n.lanes[lane].Flush()
+	if !n.world.burst { // the turn ends
+		for _, j := range n.lanes {
+			j.Flush()
+		}
+	}
 	return passed && n.lease.Held(n.local()) // the kick
 }
 

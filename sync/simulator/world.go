@@ -26,6 +26,7 @@ type World struct {
 	links [][]*link // [from][to]
 	flows []*flow
 
+	burst     bool // more packets come in the turn that a worker takes now
 	datagrams uint64
 	steps     uint64
 	tell      func(at int64, line string) // nil: nobody listens

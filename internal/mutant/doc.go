@@ -1,0 +1,8 @@
+// Package mutant names bugs that are planted to see whether the simulator finds them. A
+// build knows nothing of them, unless it has the tag `mutants`, which only a test uses.
+//
+// A planted bug is one condition in the code that it spoils, so that it moves along with
+// that code:
+//
+//	if a.Term != b.Term && !mutant.EqualTermAccepted {
+package mutant
