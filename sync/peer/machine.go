@@ -45,6 +45,7 @@ type Machine struct {
 	boot    uint64
 	lanes   []lane
 	partial bool  // the peer's table holds more than its lanes have told
+	whole   bool  // and it has come by another way once, in this life of the peer
 	retry   int64 // ns between two requests for the same gap
 
 	// Counters of what came, for status.
@@ -65,7 +66,7 @@ func (m *Machine) Hello(boot uint64, last []uint64) error {
 		return fmt.Errorf("peer announces %d lanes, want 1 to %d", len(last), LanesMax)
 	}
 	if m.phase != Stream || m.boot != boot || len(m.lanes) != len(last) {
-		m.phase, m.boot, m.partial = Stream, boot, false
+		m.phase, m.boot, m.partial, m.whole = Stream, boot, false, false
 		m.lanes = make([]lane, len(last))
 		for i := range m.lanes {
 			m.lanes[i] = lane{next: 1, hello: last[i]}
@@ -76,8 +77,9 @@ func (m *Machine) Hello(boot uint64, last []uint64) error {
 }
 
 // Partial tells that the peer's table holds connections that its lanes have never told
-// of: those of a life before, its own or another node's.
-func (m *Machine) Partial() { m.partial = true }
+// of: those of a life before, its own or another node's. A peer says so with every hello;
+// what has been Repaired since stays so.
+func (m *Machine) Partial() { m.partial = !m.whole }
 
 // Lacks reports whether the lanes alone cannot give this node what the peer's table holds.
 func (m *Machine) Lacks() bool {
@@ -90,7 +92,7 @@ func (m *Machine) Lacks() bool {
 
 // Repaired tells that what the lanes could not give has come by another way.
 func (m *Machine) Repaired() {
-	m.partial = false
+	m.partial, m.whole = false, true
 	for i := range m.lanes {
 		m.lanes[i].lost = false
 	}

@@ -22,8 +22,9 @@ type Transfer struct {
 	lane   *journal.Journal
 	credit uint64
 
-	mu   sync.Mutex
-	next *request // asked for, not begun
+	mu     sync.Mutex
+	next   *request // asked for, not begun
+	forget bool
 
 	running *request
 	at      uint32 // the entry to look at next
@@ -67,19 +68,20 @@ func (t *Transfer) Ask(m *wire.TransferRequest) {
 func (t *Transfer) Forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.next = &request{}
+	t.next, t.forget = nil, true
 }
 
 // take begins what was asked for last, unless it runs already: requests are repeated.
 func (t *Transfer) take() {
 	t.mu.Lock()
-	q := t.next
-	t.next = nil
+	q, forget := t.next, t.forget
+	t.next, t.forget = nil, false
 	t.mu.Unlock()
+	if forget {
+		t.running, t.done = nil, 0
+	}
 	switch {
 	case q == nil:
-	case q.id == 0:
-		t.running, t.done = nil, 0
 	case q.id == t.done || t.running != nil && t.running.id == q.id:
 		// Told again, because the first word of it seemed lost.
 	default:
