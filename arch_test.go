@@ -65,7 +65,8 @@ var floors = []floor{
 
 	{"dataplane/capture", 6, "logged packets, taken from the workers' rings, become lines and files"},
 	{"sync/cluster", 6, "roles and transport drive one peer machine per peer"},
-	{"cmd/internal/api", 6, "the API's objects are plain data that daemon, commands and demo share"},
+	{"cmd/internal/api", 5, "the API's objects are plain data that daemon, commands and demo share"},
+	{"cmd/internal/explain", 6, "what the path would do, in the API's words: the daemon and the command both ask it"},
 	{"internal/lab", 6, "the test laboratory serves demo, bench and tests, and must not lean on what it tests"},
 
 	{"sync/simulator", 7, "virtual time and network around the production machines"},

@@ -97,3 +97,14 @@ func (t *Table) Find(p *packet.Parsed, now int64, v *View) (dir Direction, ok bo
 	}
 	return hit[0].Direction, true
 }
+
+// Judged returns the tuple that rules see of a connection: its original source and its
+// final destination.
+func Judged(original, reply *packet.Tuple) packet.Tuple {
+	tuple := *original
+	tuple.Dst = reply.Src
+	if srcPort, _ := original.ReplyPorts(); reply.SrcPort != srcPort {
+		tuple.DstPort = reply.SrcPort // its destination's port is translated
+	}
+	return tuple
+}

@@ -48,20 +48,33 @@ type Explanation struct {
 	Conn      conntrack.View // of StageConnection
 	Direction conntrack.Direction
 
-	Turn     nat.Turn // of StageDecision
-	Routed   bool     // Hop is valid; of StageConnection too
+	Turn   nat.Turn    // of StageDecision
+	Before nat.Applied // the translation that applies before routing
+	Route  int         // the row of the policy's [[routes]] that it goes by, from 1; 0: none
+	Back   fib.Hop     // where the routes say that its source is
+
+	Routed   bool // Hop is valid; of StageConnection too
 	Hop      fib.Hop
 	Judged   bool // Verdict and Steps are valid
 	Verdict  rules.Verdict
-	Steps    []rules.Step
-	Asked    bool // Limit is valid
+	Steps    []rules.Step // of StageConnection: what the rules would say of it now
+	Asked    bool         // Limit is valid
 	Limit    limit.Verdict
 	Proposal conntrack.Proposal // valid where Why is drop.Pass
 	Cookie   bool               // of syn_proxy: the SYN is answered in the server's name
 	Proven   bool               // and the packet brings the answer's cookie back
+	Behind   nat.Applied        // the translation that applies behind the rules
 	Source   nat.Outcome        // of the second stage of translation; zero: it was not asked
 	Reply    packet.Tuple       // of the packets that would answer
 	Clash    bool               // another connection is answered by that tuple: another port would be drawn
+}
+
+// Out returns the port that a packet leaves by, as rules name it.
+func (e *Explanation) Out() packet.PortID {
+	if e.Hop.Kind == fib.Local {
+		return packet.Self
+	}
+	return e.Hop.Port
 }
 
 // Explain explains a frame that comes in by a port, whose destination MAC counts as right.
@@ -118,7 +131,16 @@ func (x *Explainer) connected(e *Explanation) bool {
 	case e.Hop.Kind != fib.Forward && e.Hop.Kind != fib.Unresolved && e.Hop.Kind != fib.Local:
 		e.Why = drop.NoRoute
 	}
+	x.rejudge(e)
 	return true
+}
+
+// rejudge asks what the rules would say of a connection now.
+func (x *Explainer) rejudge(e *Explanation) {
+	s, c := x.w.snapshot, &e.Conn
+	tuple := conntrack.Judged(&c.Original, &c.Reply)
+	e.Verdict, e.Steps = s.Rules.Explain(&tuple, c.Ingress, c.Egress, nil, s.Tables)
+	e.Judged = true
 }
 
 // related explains an ICMP error.
@@ -155,14 +177,14 @@ func (x *Explainer) decided(e *Explanation) {
 	p, d := &b.parsed[0], &w.decision
 	w.decide(b, 0, d)
 	e.Stage, e.Turn = StageDecision, w.turned
-	e.Routed, e.Hop = d.routed, d.hop
+	e.Routed, e.Hop, e.Back = d.routed, d.hop, w.hopTo(p.Tuple.Src)
+	if way := w.hopTo(w.turned.Tuple.Dst); d.routed && steerable(&way, &w.turned.Tuple.Dst) {
+		e.Route = w.snapshot.Steering.Row(&w.turned.Tuple, b.in.ID) + 1
+	}
+	e.Before, _ = w.snapshot.NAT.Applies(&w.turned, packet.NoPort)
 	if e.Judged = d.judged; d.judged {
-		out := d.hop.Port
-		if d.hop.Kind == fib.Local {
-			out = packet.Self
-		}
 		facts := d.found.factsOf(b.frame[0], p)
-		_, e.Steps = w.snapshot.Rules.Explain(&w.turned.Tuple, b.in.ID, out, &facts, w.snapshot.Tables)
+		_, e.Steps = w.snapshot.Rules.Explain(&w.turned.Tuple, b.in.ID, e.Out(), &facts, w.snapshot.Tables)
 		e.Verdict = d.verdict
 	}
 	switch d.ruling {
@@ -200,6 +222,7 @@ func (x *Explainer) begun(e *Explanation) {
 			return
 		}
 	}
+	_, e.Behind = w.snapshot.NAT.Applies(&e.Turn, e.Hop.Port)
 	e.Reply, e.Source = w.snapshot.NAT.Foresee(&e.Turn, e.Hop.Port)
 	if e.Source != nat.Untranslated && e.Source != nat.Translated {
 		e.Why = translationReasons[e.Source]

@@ -17,6 +17,7 @@ type compiler struct {
 	policy *Policy
 	terms  map[*external]*terms
 	static []netip.Prefix
+	entry  int      // of the translation at hand, from 1
 	stands []string // the name of the translation of each of static
 }
 
@@ -41,6 +42,7 @@ func Prepare(blueprint []Translation, site Site, pool *Pool) (*Policy, error) {
 	}
 	for i := range blueprint {
 		before := len(c.static)
+		c.entry = i + 1
 		err := c.add(&blueprint[i])
 		for range c.static[before:] {
 			c.stands = append(c.stands, blueprint[i].named(i))
@@ -104,8 +106,15 @@ func (c *compiler) add(t *Translation) error {
 
 // before and behind put a rule at the end of the first or the second stage of some ports,
 // or of all.
-func (c *compiler) before(ports []packet.PortID, r *rule) { put(&c.policy.destination, ports, r) }
-func (c *compiler) behind(ports []packet.PortID, r *rule) { put(&c.policy.source, ports, r) }
+func (c *compiler) before(ports []packet.PortID, r *rule) {
+	r.entry = c.entry
+	put(&c.policy.destination, ports, r)
+}
+
+func (c *compiler) behind(ports []packet.PortID, r *rule) {
+	r.entry = c.entry
+	put(&c.policy.source, ports, r)
+}
 
 func put(stage *[drop.PortsMax][]*rule, ports []packet.PortID, r *rule) {
 	for id := range packet.PortID(drop.PortsMax) {

@@ -15,17 +15,25 @@ func (p *Policy) Destination(original *packet.Tuple, ingress packet.PortID) Turn
 	if p == nil || ingress >= drop.PortsMax {
 		return t
 	}
-	for _, r := range p.destination[ingress] {
-		if r.when.holds(original, ingress) {
-			t.home = r.home
-			t.Outcome = r.turn(&t.Tuple)
-			return t
-		}
+	if r := p.first(original, ingress); r != nil {
+		t.home = r.home
+		t.Outcome = r.turn(&t.Tuple)
+		return t
 	}
 	if len(p.openings) > 0 {
 		p.enter(&t)
 	}
 	return t
+}
+
+// first returns the first rule of the first stage that applies, or nil.
+func (p *Policy) first(original *packet.Tuple, ingress packet.PortID) *rule {
+	for _, r := range p.destination[ingress] {
+		if r.when.holds(original, ingress) {
+			return r
+		}
+	}
+	return nil
 }
 
 // turn gives a tuple the destination that the rule wants.

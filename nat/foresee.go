@@ -1,6 +1,9 @@
 package nat
 
-import "holdfast/dataplane/packet"
+import (
+	"holdfast/dataplane/drop"
+	"holdfast/dataplane/packet"
+)
 
 // purpose says why a Turn is asked for its source.
 type purpose uint8
@@ -25,6 +28,32 @@ func (p *Policy) Foresee(t *Turn, egress packet.PortID) (packet.Tuple, Outcome) 
 		return packet.Tuple{}, outcome
 	}
 	return reply, outcome
+}
+
+// Applied says which translation of the blueprint applies at a stage.
+type Applied struct {
+	Entry int // from 1; 0: none does
+	Kind  Kind
+}
+
+// Applies returns what applies to a connection before routing, and behind it where it leaves
+// by a port. It changes nothing.
+func (p *Policy) Applies(t *Turn, egress packet.PortID) (before, behind Applied) {
+	if p == nil {
+		return before, behind
+	}
+	if t.ingress < drop.PortsMax {
+		before = p.first(&t.Original, t.ingress).applied()
+	}
+	return before, p.match(t, egress).applied()
+}
+
+// applied is what Applies says of a rule.
+func (r *rule) applied() Applied {
+	if r == nil {
+		return Applied{}
+	}
+	return Applied{r.entry, r.kind}
 }
 
 // foresee returns what acquire would, and changes nothing.

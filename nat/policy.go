@@ -55,6 +55,7 @@ type Policy struct {
 // rule is a translation as one port has it.
 type rule struct {
 	when     condition
+	entry    int // of the blueprint, from 1
 	kind     Kind
 	home     packet.PortID // Destination by a hairpin: the port that it looks as if it had left by; else NoPort
 	targets  [2]*targets   // by family; nil: none

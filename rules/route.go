@@ -69,14 +69,22 @@ func CompileRoutes(p *config.Policy, set *gateway.Set) (*Routes, error) {
 // nil where none does. A route without a gateway of the packet's family is not met. It
 // does not allocate.
 func (r *Routes) Match(t *packet.Tuple, in packet.PortID) *gateway.Group {
+	if i := r.Row(t, in); i >= 0 {
+		return r.groups[i]
+	}
+	return nil
+}
+
+// Row is Match for people: it returns the place of the route in the policy, from 0, or -1.
+func (r *Routes) Row(t *packet.Tuple, in packet.PortID) int {
 	if r == nil || len(r.groups) == 0 {
-		return nil
+		return -1
 	}
 	q := queryOf(t, in, packet.NoPort, nil)
 	for i := range r.wants.rules {
 		if r.groups[i].Serves(&t.Dst) && r.wants.differs(&r.wants.rules[i], &q) == FieldNone {
-			return r.groups[i]
+			return i
 		}
 	}
-	return nil
+	return -1
 }

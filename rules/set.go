@@ -264,34 +264,6 @@ func (s *Set) verdict(rule uint32, state State) Verdict {
 // actions translates what decides.
 var actions = [...]Action{config.Pass: Pass, config.Block: Block, config.Reject: Reject}
 
-// Step is one rule that was asked, and where the packet first differs from it:
-// FieldNone where the rule matches.
-type Step struct {
-	Rule    uint32
-	Differs Field
-}
-
-// Explain returns Match's verdict and every rule that was asked on the way, the one that
-// decided last.
-func (s *Set) Explain(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) (Verdict, []Step) {
-	q := queryOf(t, in, out, facts)
-	q.answers = &answers{tables: tables}
-	var v Verdict
-	s.match(&q, &v)
-	q.tag = 0
-	var steps []Step
-	state := s.unsaid()
-	for i := range s.rules[:min(int(v.Rule)+1, len(s.rules))] {
-		differs := s.differs(&s.rules[i], &q)
-		steps = append(steps, Step{uint32(i), s.rules[i].unnamed(differs)})
-		if differs == FieldNone {
-			state.inherit(&s.says[i])
-			q.tag = state.Tag
-		}
-	}
-	return v, steps
-}
-
 // differs returns the first field in which a packet is not what the rule wants.
 func (s *Set) differs(r *rule, q *query) Field {
 	proto := q.tuple.Proto

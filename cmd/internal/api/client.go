@@ -78,6 +78,11 @@ func (c *Client) Rules(ctx context.Context) (s Rules, err error) {
 	return s, c.get(ctx, "rules", nil, &s)
 }
 
+// Explain asks what would become of a packet. It changes nothing.
+func (c *Client) Explain(ctx context.Context, r ExplainRequest) (s Explained, err error) {
+	return s, c.post(ctx, "explain", r, &s)
+}
+
 // Plan asks what a reload would change.
 func (c *Client) Plan(ctx context.Context, r PlanRequest) (s Plan, err error) {
 	return s, c.post(ctx, "plan", r, &s)

@@ -27,6 +27,7 @@ type Daemon interface {
 	Gateways() (Gateways, error)
 	Kill(KillRequest) (KillResult, error)
 	Rules() (Rules, error)
+	Explain(ExplainRequest) (Explained, error)
 	Plan(PlanRequest) (Plan, error)
 	Reload(ReloadRequest) (Plan, error)
 	Confirm() (Done, error)
@@ -146,6 +147,7 @@ func Handler(d Daemon) http.Handler {
 	mux.HandleFunc("GET /v1/rules", func(w http.ResponseWriter, r *http.Request) {
 		answer(w)(d.Rules())
 	})
+	mux.HandleFunc("POST /v1/explain", post(d.Explain))
 	mux.HandleFunc("POST /v1/plan", post(d.Plan))
 	mux.HandleFunc("POST /v1/reload", post(d.Reload))
 	mux.HandleFunc("POST /v1/confirm", post(func(ConfirmRequest) (Done, error) { return d.Confirm() }))

@@ -59,6 +59,11 @@ func (f *fake) Rules() (Rules, error) {
 	return Rules{Rules: []Rule{{ID: "web"}}}, f.err
 }
 
+func (f *fake) Explain(r ExplainRequest) (Explained, error) {
+	f.last = fmt.Sprintf("explain %+v", r)
+	return Explained{Node: "fw-a", Explanation: Explanation{In: r.In, Verdict: "pass", Rule: "web"}}, f.err
+}
+
 func (f *fake) Plan(r PlanRequest) (Plan, error) {
 	f.last = fmt.Sprintf("plan %+v", r)
 	return Plan{File: r.File}, f.err

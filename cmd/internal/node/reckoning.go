@@ -90,7 +90,7 @@ func (r *reckoning) ends(v *conntrack.View) bool {
 	if r.kills(&v.Class) {
 		return true
 	}
-	tuple := judged(&v.Original, &v.Reply)
+	tuple := conntrack.Judged(&v.Original, &v.Reply)
 	verdict := r.next.Rules.Match(&tuple, v.Ingress, v.Egress, nil, r.next.Tables)
 	if v.Rule == 0 && r.next.Rules.Default(&verdict) {
 		return false

@@ -14,7 +14,6 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
-	"holdfast/dataplane/packet"
 	"holdfast/rules"
 	"holdfast/rules/config"
 	"holdfast/rules/table"
@@ -179,7 +178,7 @@ func (r *restorer) one(s *conntrack.State) {
 // again asks rules about a connection that others have admitted, and gives it what they say
 // of it.
 func again(set *rules.Set, tables *table.Tables, s *conntrack.State) bool {
-	tuple := judged(&s.Original, &s.Reply)
+	tuple := conntrack.Judged(&s.Original, &s.Reply)
 	v := set.Match(&tuple, s.Ingress, s.Egress, nil, tables)
 	if v.Action != rules.Pass {
 		return false
@@ -187,17 +186,6 @@ func again(set *rules.Set, tables *table.Tables, s *conntrack.State) bool {
 	s.Rule, s.Sync, s.Mode, s.PickUp, s.Timeouts = v.Number, v.Sync, conntrack.Mode(v.Mode), v.PickUp || s.PickUp, v.Timeouts
 	s.Logged = v.Log == config.LogAll
 	return true
-}
-
-// judged returns the tuple that rules see of a connection: its original source and its
-// final destination.
-func judged(original, reply *packet.Tuple) packet.Tuple {
-	tuple := *original
-	tuple.Dst = reply.Src
-	if srcPort, _ := original.ReplyPorts(); reply.SrcPort != srcPort {
-		tuple.DstPort = reply.SrcPort // its destination's port is translated
-	}
-	return tuple
 }
 
 // expire ends what is out of time, all at once: nobody was there to do it bit by bit.

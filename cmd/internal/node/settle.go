@@ -14,7 +14,7 @@ func (d *daemon) settleTimeouts(peer *wire.Standing, s *conntrack.State) {
 		return
 	}
 	snapshot := d.snapshot.Load()
-	tuple := judged(&s.Original, &s.Reply)
+	tuple := conntrack.Judged(&s.Original, &s.Reply)
 	v := snapshot.Rules.Match(&tuple, s.Ingress, s.Egress, nil, snapshot.Tables)
 	s.Timeouts = 0
 	if v.Number == s.Rule {
