@@ -96,6 +96,8 @@ SOAK_FUZZTIME ?= 60s
 #	nat      10,000,000 packets there and back, and requests for ports of services
 #	pieces   all sequences of four pieces that may overlap
 #	reload   two rulesets of 10,000 rules in turn, back to back for a minute, under packets
+#	datagrams  10,000,000 forged, replayed, cut, changed datagrams and ones of an old key
+#	rotation  20 changes of the key under replication
 #	simulator  100,000 schedules of clusters in virtual time
 #	sizes    pings of 1,000 random sizes up to 65,507 bytes, in both families (root)
 #	test     all tests, shuffled, with the race detector
@@ -127,6 +129,8 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 	full pieces ./dataplane/fragment 'TestREL23'; \
 	full reload ./dataplane 'TestREL28_'; \
 	full simulator ./sync/simulator 'TestREL4_|TestREL7_'; \
+	full datagrams ./sync/seal 'TestREL25_'; \
+	full rotation ./sync/cluster 'TestREL26_'; \
 	full sizes ./cmd/holdfast 'TestK1_PingOfEverySize'; \
 	part test env HOLDFAST_SEED=$(SEED) $(MAKE) --no-print-directory test SHUFFLE=$(SEED) TEST_TIMEOUT=$(SOAK_LIMIT); \
 	part demo bin/holdfast demo --trials $(TRIALS); \

@@ -90,9 +90,10 @@ type Node struct {
 	standing atomic.Pointer[wire.Standing]
 	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
 
-	kills  kills
-	ledger *digest.Ledger
-	prover prover
+	kills    kills
+	ledger   *digest.Ledger
+	prover   prover
+	rotation rotation
 }
 
 // event is something for the control goroutine.
@@ -131,6 +132,7 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 		events: make(chan event, 256), watch: gate.NewWatch(c.Progress), lives: map[uint64]bool{},
 	}
 	n.standing.Store(&c.Standing)
+	n.rotation.keys = c.Keys
 	n.ledger = digest.NewLedger(c.Table.Capacity())
 	n.prover = prover{
 		node: n, rounds: repair.NewRounds(c.Table), ledger: n.ledger,

@@ -50,7 +50,7 @@ func start(t *testing.T, name string, link LinkConfig, key seal.Key, priority in
 	shared := journal.NewShared(journal.New(1, outlet))
 	progress := new(gate.Progress)
 	n.node, err = NewNode(Config{
-		Name: name, Priority: priority, Timing: slow, Links: []LinkConfig{link}, Standing: wire.Standing{Kept: wire.Generation{Number: 1, Hash: 1}, Force: 1},
+		Name: name, Priority: priority, Timing: slow, Links: []LinkConfig{link}, Keys: []seal.Key{key}, Standing: wire.Standing{Kept: wire.Generation{Number: 1, Hash: 1}, Force: 1},
 		Table: n.table, Lease: &n.lease, Progress: []*gate.Progress{progress}, Journals: []*journal.Journal{n.lane}, Shared: shared,
 		Applier: func() *journal.Applier {
 			return journal.NewApplier(n.table, nat.NewPool(), shared, func(*wire.Neighbor) {})

@@ -60,6 +60,7 @@ type remote struct {
 	report    atomic.Pointer[repair.Report]
 	proof     atomic.Pointer[Proof] // what the peer says of itself
 	discarded atomic.Uint64
+	keys      atomic.Pointer[[]seal.Key] // that are to be used from now on; nil: none are new
 
 	heard      atomic.Int64           // CLOCK_BOOTTIME ns of its last beat; 0: never
 	incomplete atomic.Pointer[string] // why our table may lack some of its connections; nil: it does not
@@ -193,6 +194,7 @@ func (n *Node) told(peerBoot uint64) bool {
 
 // due sends what time asks for: handshakes, a hello, requests for gaps.
 func (r *remote) due() {
+	r.rekey()
 	r.link.send(r.link.peer.Tick(r.now, r.reply[:0]))
 	s := r.link.peer.Session()
 	if s == nil {

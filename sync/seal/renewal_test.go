@@ -1,6 +1,9 @@
 package seal
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 func TestKeyRotation(t *testing.T) {
 	older, newer := NewKey(), NewKey()
@@ -87,5 +90,101 @@ func TestNewPeerRefuses(t *testing.T) {
 		if _, err := NewPeer(c); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+// A session is replaced long before a lane's counter ends, without a word lost and without a
+// nonce twice; where the peer does not answer, it goes on until the limit and seals nothing
+// behind it.
+func TestRenewalLongBeforeTheCounterEnds(t *testing.T) {
+	if renewAfter > laneLimit/32 || laneLimit > maxCounter>>8 {
+		t.Fatal("renewal, limit and end of the counter are not far apart")
+	}
+	l := newLink(t, Initiator, Responder)
+	l.tick(0)
+	l.talk("hello")
+	first := l.a.Session()
+	first.sent[3].next.Store(renewAfter - 200)
+	first.sent[7].next.Store(150)
+	nonces := map[string]bool{}
+	for range 400 {
+		l.tick(retryFirst / 50)
+		before := len(l.recorded[KindSealed])
+		l.talk("on")
+		for _, d := range l.recorded[KindSealed][before:] {
+			if n := string(nonce(d[:HeaderSize])); nonces[n] {
+				t.Fatalf("nonce %x twice", n)
+			} else {
+				nonces[n] = true
+			}
+		}
+	}
+	if s := l.a.Session(); s == first || l.b.Session() == first || s.sent[3].next.Load() > 400 {
+		t.Fatal("not replaced when its datagrams were spent")
+	}
+
+	mute := newLink(t, Initiator, Responder)
+	mute.tick(0)
+	mute.talk("hello")
+	s, asked := mute.a.Session(), 0
+	s.sent[3].next.Store(laneLimit - 100)
+	for i := range 300 {
+		mute.now += retryFirst
+		if out := mute.a.Tick(mute.now, nil); len(out) > 0 { // and is lost
+			asked++
+		}
+		d := s.Seal(3, nil, []byte("word"))
+		if i < 100 != (d != nil) {
+			t.Fatalf("datagram %d before the limit: sealed %v", 100-i, d != nil)
+		}
+		if d != nil {
+			mute.carry(mute.b, d)
+		}
+	}
+	if n := len(mute.b.opened); asked < 20 || n != 101 {
+		t.Errorf("asked %d times for a new session, %d words arrived", asked, n)
+	}
+	mute.tick(retryLast)
+	mute.talk("again, when the peer answers")
+}
+
+// An old recording is worthless to a receiver that was restarted: nothing of it opens, no
+// session comes of it, and it does not keep the true peer away.
+func TestAnOldRecordingIsWorthlessToARestartedReceiver(t *testing.T) {
+	for _, part := range []Part{Initiator, Responder} {
+		l := newLink(t, Initiator, part)
+		var recording [][]byte
+		for range 5 {
+			l.tick(retryLast)
+			for range 20 {
+				l.talk("before")
+			}
+			l.a.Renew()
+		}
+		for _, k := range []Kind{KindHandshake1, KindHandshake2, KindSealed, KindKnock} {
+			recording = append(recording, l.recorded[k]...)
+		}
+		if len(recording) < 200 {
+			t.Fatalf("only %d datagrams were recorded", len(recording))
+		}
+		l.b = newEnd(t, "node b", part, l.b.keys...)
+		l.now += linger
+		for round := range 3 {
+			for i, d := range recording {
+				l.now += ms
+				r := l.b.Receive(l.now, bytes.Clone(d), nil)
+				if r.Outcome == Opened || r.Established != nil || l.b.Session() != nil {
+					t.Fatalf("round %d, datagram %d of kind %d: outcome %d", round, i, d[3], r.Outcome)
+				}
+			}
+		}
+		if c := l.b.Rejects(); c.Count(RejectUnknownSession) < 500 || c.Count(RejectHandshakeReplayed) == 0 {
+			t.Errorf("counted: %d of no session, %d handshakes replayed", c.Count(RejectUnknownSession), c.Count(RejectHandshakeReplayed))
+		}
+		l.a.Renew()
+		for range 30 {
+			l.tick(retryFirst)
+		}
+		l.talk("after")
 	}
 }

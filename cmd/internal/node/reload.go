@@ -308,7 +308,7 @@ func (r *reloading) confirmation() *float64 {
 	return &left
 }
 
-// obeyHangups reloads the policy at each SIGHUP, of all nodes where this one is active, until ctx
+// obeyHangups reads this node's key file anew at each SIGHUP, and reloads the policy, of all nodes where this one is active, until ctx
 // ends. A node that stands by does not: its file may be an old one, and whatever sends every
 // daemon a SIGHUP would bring that to all nodes.
 func (d *daemon) obeyHangups(ctx context.Context) {
@@ -320,6 +320,7 @@ func (d *daemon) obeyHangups(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangups:
+			d.rereadKeys()
 			if len(d.node.Links) > 0 && d.cluster.Role() != gate.Active {
 				d.log.Warn("SIGHUP does nothing on a node that stands by: it reloads the cluster on the active one; `holdfast reload` does on any")
 				continue
