@@ -40,7 +40,8 @@ func (w *Worker) beginWithin(b *burst, i int, verdict *rules.Verdict, hop *fib.H
 
 // settle keeps the counts of sources in step with a change that a packet has made: one that
 // completed a handshake counts from now on. Where that is one too many, because its source
-// opened several at once, the connection ends, and both ends are told.
+// opened several at once or its rule has an overload, the connection ends, and both ends are
+// told.
 func (w *Worker) settle(p *packet.Parsed, r *conntrack.Result) drop.Reason {
 	limits := w.snapshot.Limits
 	if limits == nil || r.Change == conntrack.ChangeNew {
@@ -71,5 +72,6 @@ func (w *Worker) settle(p *packet.Parsed, r *conntrack.Result) drop.Reason {
 		a.Edges[r.Direction&1^1] = conntrack.Edge{End: p.Ack, Acked: seq}
 		w.abort(&a) // where it cannot be told, an end finds out by itself
 	}
+	w.overload(&r.State, v)
 	return limitReasons[v]
 }

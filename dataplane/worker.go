@@ -50,6 +50,7 @@ type Config struct {
 	Journal   *journal.Journal
 	Resolver  Resolver
 	Fragments *fragment.Tracker // shared by all workers; nil: one of its own
+	Overloads *Overloads        // likewise
 	Workers   int               // how many there are: each sweeps its share of the table
 	SynProxy  *SynProxy         // shared by all workers; nil: one of its own, with a secret of zeros
 	Node      uint16            // this node's number, as incarnations that it begins carry it
@@ -109,6 +110,9 @@ func NewWorker(c Config) (_ *Worker, err error) {
 	}
 	if c.SynProxy == nil {
 		w.config.SynProxy = &SynProxy{}
+	}
+	if c.Overloads == nil {
+		w.config.Overloads = NewOverloads()
 	}
 	w.addPorts(c.Ports)
 	for _, q := range c.Queues {

@@ -28,8 +28,13 @@ func Limits(p *config.Policy) (plan limit.Plan) {
 			n = add(r.OwnLimit)
 		}
 		if n != 0 {
-			plan.Rules = append(plan.Rules, limit.Rule{Number: numbers[i], Limit: n})
+			plan.Rules = append(plan.Rules, limit.Rule{
+				Number: numbers[i], Limit: n,
+				Overload: limit.Overload{Table: r.Overload.V, Flush: flushes[r.Flush.V]},
+			})
 		}
 	}
 	return plan
 }
+
+var flushes = [...]limit.Flush{config.FlushNone: limit.FlushNone, config.FlushRule: limit.FlushRule, config.FlushAll: limit.FlushAll}

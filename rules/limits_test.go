@@ -38,6 +38,9 @@ limit = "web"
 id = "mail"
 action = "pass"
 limit = "mail"
+overload = "brutes"
+flush = "all"
+[tables.brutes]
 `)
 	want := limit.Plan{
 		Limits: []limit.Limit{
@@ -45,7 +48,7 @@ limit = "mail"
 			{Connections: 100, Rate: limit.Rate{Count: 50, Per: 10e9}, Mask4: 24, Mask6: 56},
 			{Connections: 3, Mask4: 32, Mask6: 64},
 		},
-		Rules: []limit.Rule{{Number: Number("mine"), Limit: 3}, {Number: Number("web"), Limit: 2}, {Number: Number("web-too"), Limit: 2}, {Number: Number("mail"), Limit: 1}},
+		Rules: []limit.Rule{{Number: Number("mine"), Limit: 3}, {Number: Number("web"), Limit: 2}, {Number: Number("web-too"), Limit: 2}, {Number: Number("mail"), Limit: 1, Overload: limit.Overload{Table: "brutes", Flush: limit.FlushAll}}},
 	}
 	got := Limits(p)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -58,5 +61,19 @@ limit = "mail"
 	none := Limits(p)
 	if table, err := limit.New(&none, 100); err != nil || table != nil {
 		t.Errorf("without limits: %v, %v", table, err)
+	}
+}
+
+// TestLimitsDocs: the examples of docs/limits.md are right, and the one against brute force
+// says what its rules do.
+func TestLimitsDocs(t *testing.T) {
+	_, examples := examplesOf(t, "limits.md")
+	if len(examples) != 2 {
+		t.Fatalf("%d examples", len(examples))
+	}
+	p, _ := compiled(t, head+examples[1])
+	plan := Limits(p)
+	if want := (limit.Overload{Table: "brutes", Flush: limit.FlushAll}); len(plan.Rules) != 1 || plan.Rules[0].Overload != want {
+		t.Errorf("%+v", plan.Rules)
 	}
 }

@@ -84,6 +84,9 @@ func printStatus(w io.Writer, s *api.Status) {
 	if l := &s.Log; l.Logged+l.Suppressed+l.Shed+l.Lost > 0 {
 		fmt.Fprintf(t, "log\t%d packets\t%d suppressed\t%d shed\t%d in files, %d lost\n", l.Logged, l.Suppressed, l.Shed, l.Stored, l.Lost)
 	}
+	if o := s.Overload; o != (api.Overload{}) {
+		fmt.Fprintf(t, "overload\t%d sources into tables, %d found them full\t%d connections flushed, %d flushes shed\n", o.Taken, o.NoRoom, o.Flushed, o.Shed)
+	}
 	if left := s.Policy.Confirm; left != nil {
 		fmt.Fprintf(t, "reload\tgeneration %d goes back in %.0f s unless `holdfast confirm` comes first\n", s.Policy.Generation, *left)
 	}

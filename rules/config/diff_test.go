@@ -56,6 +56,11 @@ func TestDiff_Kinds(t *testing.T) {
 		{rulesText("a"), rulesText("a|log = false"), []string{"reworded rule a"}},
 		{rulesText("a", "b", "c", "d"), rulesText("b", "e", "a", "d"), []string{"moved rule b", "added rule e", "removed rule c"}},
 		{"[limits.l]\nconnections = 5\n" + rulesText("a|limit = \"l\""), "[limits.l]\nconnections = 6\n" + rulesText("a|limit = \"l\""), []string{"changed rule a", "changed limit l"}},
+		{"[tables.t]\n" + rulesText("a|limit = {connections = 5}"), "[tables.t]\n" + rulesText("a|limit = {connections = 5}\noverload = \"t\""), []string{"changed rule a"}},
+		{
+			"[tables.t]\n" + rulesText("a|limit = {connections = 5}\noverload = \"t\"\nflush = \"rule\""),
+			"[tables.t]\n" + rulesText("a|limit = {connections = 5}\noverload = \"t\"\nflush = \"all\""), []string{"changed rule a"},
+		},
 		{"[tables.t]\n", "[tables.u]\n", []string{"added table u", "removed table t"}},
 		{"[timeouts]\nudp = \"31s\"\n", "", []string{"changed timeouts of the policy"}},
 		{place + section, place + "proto = \"tcp\"\n" + section, []string{"changed rule s"}},

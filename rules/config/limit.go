@@ -111,6 +111,7 @@ func (p *Policy) referLimits(d *decoder) {
 	count := len(p.Limits)
 	for i := range p.Rules {
 		r := &p.Rules[i]
+		p.referOverload(d, r)
 		at := r.limitAt()
 		if at.IsZero() {
 			continue

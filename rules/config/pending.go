@@ -8,7 +8,7 @@ import (
 // notices lists what `check` says of a policy that is right: what this version accepts
 // without acting on it, and what is risky.
 func (p *Policy) notices() []Notice {
-	all := append(p.pending(), p.undeclared()...)
+	all := slices.Concat(p.pending(), p.undeclared(), p.unasked())
 	if len(p.NAT) > 0 {
 		all = append(all, warnings(p.Timeouts.Timers)...)
 		for i := range p.Rules {

@@ -27,6 +27,8 @@ type Rule struct {
 	Timers    []Timer       // over the policy's timeouts; sorted, see Timer.compare
 	Limit     Value[string] // on each source; the name of one of Policy.Limits
 	OwnLimit  *Limit        // or one of its own; nil: none
+	Overload  Value[string] // the table that takes in who goes beyond it
+	Flush     Value[Flush]  // which connections of such a source end
 	Tag       Value[string] // of the packet from here on; match rules only
 	Log       Value[Log]
 	OnChange  Value[OnChange]
@@ -116,6 +118,7 @@ func (d *decoder) readRule(t *table, r *Rule) {
 	one(t, "gateway", gatewayName, &r.Gateway)
 	many(t, "label", label, &r.Labels)
 	r.readLimit(t)
+	r.readOverload(t)
 	one(t, "on_change", onChange, &r.OnChange)
 	state := t.sub("state")
 	one(state, "mode", stateMode, &r.Mode)

@@ -32,7 +32,7 @@ func (r *Rule) asksAs(o *Rule) bool {
 func (r *Rule) meansAs(o *Rule) bool {
 	return equal(r.ID, o.ID) && equal(r.Action, o.Action) && equal(r.Gateway, o.Gateway) &&
 		equal(r.Mode, o.Mode) && equal(r.Sync, o.Sync) && equal(r.PickUp, o.PickUp) && equal(r.SynProxy, o.SynProxy) && equal(r.Tag, o.Tag) && equal(r.Reject, o.Reject) &&
-		equal(r.Limit, o.Limit) && r.OwnLimit.limitsAs(o.OwnLimit) && slices.EqualFunc(r.Timers, o.Timers, Timer.same) && r.asksAs(o)
+		equal(r.Limit, o.Limit) && equal(r.Overload, o.Overload) && equal(r.Flush, o.Flush) && r.OwnLimit.limitsAs(o.OwnLimit) && slices.EqualFunc(r.Timers, o.Timers, Timer.same) && r.asksAs(o)
 }
 
 // wordsAs reports whether what does not change what two rules admit is the same, apart from

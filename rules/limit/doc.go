@@ -12,6 +12,10 @@
 // its rate, and takes no memory here (as pf's max-src-conn and max-src-conn-rate). Half-open
 // connections are the business of the connection table, which evicts them first.
 //
+// A rule may have an Overload: a table of addresses takes in who went beyond its limit. Then
+// SYNs are let through until the handshake shows who it is, as pf does: or else a source that
+// has as many connections as it may would be taken in for a SYN that somebody forged.
+//
 // A source is an address under the limit's mask: by default one address of IPv4, and the 64
 // bits of IPv6 that one subscriber has at least. The rate is a token bucket in integers, so
 // it is exact: N in a period P lets N come at once, and in any time t at most N + t*N/P.

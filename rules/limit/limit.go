@@ -36,8 +36,9 @@ type Rate struct {
 
 // Rule says which limit the connections of a rule count for.
 type Rule struct {
-	Number uint32 // of the rule, the same on every node
-	Limit  Number
+	Number   uint32 // of the rule, the same on every node
+	Limit    Number
+	Overload Overload // what becomes of a source that goes beyond it
 }
 
 // Plan is the limits of a policy. Rules may share one.
@@ -87,6 +88,7 @@ type compiled struct {
 	connections int32 // ConnectionsMax where any number may be
 	rate        Rate
 	mask        [2]masks // of IPv6, of IPv4
+	bits        [2]uint8 // likewise, their lengths in the family's own terms
 }
 
 // masks are the halves of an address's mask.
@@ -103,7 +105,7 @@ func maskOf(bits uint) masks {
 }
 
 func compile(l *Limit) compiled {
-	c := compiled{connections: ConnectionsMax, rate: l.Rate}
+	c := compiled{connections: ConnectionsMax, rate: l.Rate, bits: [2]uint8{l.Mask6, l.Mask4}}
 	if l.Connections > 0 {
 		c.connections = int32(l.Connections)
 	}

@@ -167,7 +167,7 @@ func TestO6_RateIsExact(t *testing.T) {
 			Count: uint32(rapid.OneOf(rapid.Uint32Range(1, 20), rapid.Uint32Range(1, CountMax), rapid.Just(uint32(CountMax))).Draw(t, "count")),
 			Per:   rapid.OneOf(rapid.Int64Range(1, 100), rapid.Int64Range(1, PeriodMax), rapid.Just(PeriodMax)).Draw(t, "per"),
 		}
-		plan := Plan{Limits: []Limit{{Rate: r, Mask4: 32, Mask6: 128}}, Rules: []Rule{{rule, 1}}}
+		plan := Plan{Limits: []Limit{{Rate: r, Mask4: 32, Mask6: 128}}, Rules: []Rule{{Number: rule, Limit: 1}}}
 		table, err := New(&plan, 10)
 		if err != nil {
 			t.Fatal(err)
@@ -219,7 +219,7 @@ func TestO6_TableIsItsTwin(t *testing.T) {
 		if rapid.Bool().Draw(t, "rated") {
 			rate = Rate{Count: CountMax, Per: PeriodMax} // enough never to refuse
 		}
-		table, err := New(&Plan{Limits: []Limit{{Connections: uint32(most), Rate: rate, Mask4: 32, Mask6: 64}}, Rules: []Rule{{rule, 1}}}, 1)
+		table, err := New(&Plan{Limits: []Limit{{Connections: uint32(most), Rate: rate, Mask4: 32, Mask6: 64}}, Rules: []Rule{{Number: rule, Limit: 1}}}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -442,12 +442,12 @@ func TestPlanIsChecked(t *testing.T) {
 		{Connections: ConnectionsMax + 1}, {Rate: Rate{Count: 1}}, {Rate: Rate{Per: 1}}, {Rate: Rate{Count: CountMax + 1, Per: 1}},
 		{Rate: Rate{Count: 1, Per: PeriodMax + 1}}, {Rate: Rate{Count: 1, Per: -1}}, {Mask4: 33}, {Mask6: 129},
 	} {
-		if _, err := New(&Plan{Limits: []Limit{l}, Rules: []Rule{{1, 1}}}, 1); err == nil {
+		if _, err := New(&Plan{Limits: []Limit{l}, Rules: []Rule{{Number: 1, Limit: 1}}}, 1); err == nil {
 			t.Errorf("%+v is accepted", l)
 		}
 	}
 	for _, n := range []Number{0, 2} {
-		if _, err := New(&Plan{Limits: []Limit{{Mask4: 32}}, Rules: []Rule{{1, n}}}, 1); err == nil {
+		if _, err := New(&Plan{Limits: []Limit{{Mask4: 32}}, Rules: []Rule{{Number: 1, Limit: n}}}, 1); err == nil {
 			t.Errorf("a rule with limit %d of 1 is accepted", n)
 		}
 	}

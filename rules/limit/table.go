@@ -50,10 +50,10 @@ func New(p *Plan, sources uint32) (*Table, error) {
 	return t, nil
 }
 
-// limitOf returns the limit of a rule, or nil.
-func (t *Table) limitOf(rule uint32) (Number, *compiled) {
+// limitOf returns what the plan says of a rule, and its limit; nil where it has none.
+func (t *Table) limitOf(rule uint32) (*Rule, *compiled) {
 	if t == nil {
-		return 0, nil
+		return nil, nil
 	}
 	low, high := 0, len(t.rules)
 	for low < high {
@@ -64,10 +64,10 @@ func (t *Table) limitOf(rule uint32) (Number, *compiled) {
 		}
 	}
 	if low == len(t.rules) || t.rules[low].Number != rule {
-		return 0, nil
+		return nil, nil
 	}
-	n := t.rules[low].Limit
-	return n, &t.limits[n-1]
+	r := &t.rules[low]
+	return r, &t.limits[r.Limit-1]
 }
 
 // shardOf returns the part of a hash, locked. The chain is told by other bits.
@@ -95,13 +95,15 @@ func (c *compiled) judge(x *source, now int64) Verdict {
 }
 
 // Ask says whether a connection that a rule admits may begin, at now (ns). Nothing is
-// counted: that is for Enter, when its source has proved itself.
+// counted: that is for Enter, when its source has proved itself. Where the rule has an
+// Overload all may begin: what its first packet says of its source would not be enough for
+// that, so whether there are too many is for Enter to say too.
 func (t *Table) Ask(rule uint32, src *packet.Addr, now int64) Verdict {
-	n, c := t.limitOf(rule)
-	if c == nil {
+	r, c := t.limitOf(rule)
+	if c == nil || r.Overload.Table != "" {
 		return Within
 	}
-	k := c.keyOf(n, src)
+	k := c.keyOf(r.Limit, src)
 	h := hash(t.seed, &k)
 	s := t.shardOf(h)
 	defer s.mu.Unlock()
@@ -111,11 +113,11 @@ func (t *Table) Ask(rule uint32, src *packet.Addr, now int64) Verdict {
 // Admit is Ask that counts a connection that it lets begin. What does not begin after all is
 // given back by Undo, what did, when it ends, by Leave.
 func (t *Table) Admit(rule uint32, src *packet.Addr, now int64) Verdict {
-	n, c := t.limitOf(rule)
+	r, c := t.limitOf(rule)
 	if c == nil {
 		return Within
 	}
-	k := c.keyOf(n, src)
+	k := c.keyOf(r.Limit, src)
 	h := hash(t.seed, &k)
 	s := t.shardOf(h)
 	defer s.mu.Unlock()
@@ -135,11 +137,11 @@ func (t *Table) Admit(rule uint32, src *packet.Addr, now int64) Verdict {
 // within it. One that is not takes no part of the rate; if the caller ends it, its Leave
 // follows as for every other.
 func (t *Table) Enter(rule uint32, src *packet.Addr, now int64) Verdict {
-	n, c := t.limitOf(rule)
+	r, c := t.limitOf(rule)
 	if c == nil {
 		return Within
 	}
-	k := c.keyOf(n, src)
+	k := c.keyOf(r.Limit, src)
 	h := hash(t.seed, &k)
 	s := t.shardOf(h)
 	defer s.mu.Unlock()
@@ -163,11 +165,11 @@ func (t *Table) Leave(rule uint32, src *packet.Addr) { t.leave(rule, src, false)
 func (t *Table) Undo(rule uint32, src *packet.Addr) { t.leave(rule, src, true) }
 
 func (t *Table) leave(rule uint32, src *packet.Addr, refund bool) {
-	n, c := t.limitOf(rule)
+	r, c := t.limitOf(rule)
 	if c == nil {
 		return
 	}
-	k := c.keyOf(n, src)
+	k := c.keyOf(r.Limit, src)
 	h := hash(t.seed, &k)
 	s := t.shardOf(h)
 	defer s.mu.Unlock()

@@ -42,11 +42,13 @@ const (
 	IsWritten         // the policy has an entry with this prefix, which no command changes
 	IsConst           // the policy says that the table is const
 	Full              // there is no room
+	Excepted          // an entry behind a "!" keeps it out, whoever overloads
 )
 
 // Add puts an address into the table at now (ns), for a lifetime of so many ns, Default or
 // Forever. One that is there lives anew, and what a command has said of it is never cut short
-// by an Overload. It is cheap and safe from any worker.
+// by an Overload; nor does that take in what an entry behind a "!" keeps out. It is cheap and
+// safe from any worker.
 func (t *Table) Add(a *packet.Addr, now, lifetime int64, cause Cause) Outcome {
 	ip := a.Netip()
 	return t.AddPrefix(netip.PrefixFrom(ip, ip.BitLen()), Include, now, lifetime, cause)
@@ -62,6 +64,9 @@ func (t *Table) AddPrefix(p netip.Prefix, sense Sense, now, lifetime int64, caus
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before := d.tree.Load()
+	if cause.Kind == Overload && t.keepsOut(before, p) {
+		return Excepted
+	}
 	old, there := before.Get(p)
 	if there && old.sense == sense {
 		if cause.Kind != Overload || outlives(expires, old.expires.Load()) {
@@ -83,6 +88,17 @@ func (t *Table) AddPrefix(p netip.Prefix, sense Sense, now, lifetime int64, caus
 		return Refreshed
 	}
 	return Added
+}
+
+// keepsOut reports whether the narrowest entry that has all of a prefix excludes it.
+func (t *Table) keepsOut(added *tree, p netip.Prefix) bool {
+	decides, found := added.LookupPrefix(p)
+	if t.written != nil {
+		if w, ok := t.written.LookupPrefix(p); ok && (!found || w.prefix.Bits() >= decides.prefix.Bits()) {
+			decides, found = w, true
+		}
+	}
+	return found && decides.sense == Exclude
 }
 
 // changeable says why no command changes an entry; 0: it may.

@@ -301,3 +301,33 @@ func BenchmarkTable(b *testing.B) {
 		})
 	}
 }
+
+// TestOverload_Excepted: what the narrowest entry keeps out no overload takes in, whoever said
+// so; a narrower entry inside a prefix that is taken in goes on keeping out.
+func TestOverload_Excepted(t *testing.T) {
+	x := one(t, Plan{Name: "x", Max: 10, Written: written("!10.0.0.0/8", "10.1.0.0/16")})
+	x.AddPrefix(prefix("192.0.2.0/24"), Exclude, 1, Forever, Cause{Kind: Command})
+	for _, row := range []struct {
+		entry string
+		want  Outcome
+	}{
+		{"10.2.0.1", Excepted},
+		{"10.2.0.0/16", Excepted},
+		{"10.1.0.1", Added},
+		{"10.0.0.0/8", IsWritten},
+		{"192.0.2.1", Excepted},
+		{"192.0.2.0/24", Excepted},
+		{"192.0.0.0/16", Added},
+		{"2001:db8::/64", Added},
+	} {
+		if got := x.AddPrefix(prefix(row.entry), Include, 2, Default, Cause{Kind: Overload}); got != row.want {
+			t.Errorf("%s: %v, want %v", row.entry, got, row.want)
+		}
+	}
+	if x.Holds(addr("192.0.2.1")) || !x.Holds(addr("192.0.3.1")) {
+		t.Error("the narrower entry does not decide")
+	}
+	if got := x.AddPrefix(prefix("192.0.2.0/24"), Include, 2, Default, Cause{Kind: Command}); got != Refreshed {
+		t.Errorf("a command: %v", got)
+	}
+}

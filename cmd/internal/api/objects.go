@@ -18,6 +18,7 @@ type Status struct {
 	Connections Connections `json:"connections"`
 	SynProxy    SynProxy    `json:"syn_proxy"`
 	Log         PacketLog   `json:"log"`
+	Overload    Overload    `json:"overload"`
 	Workers     []Worker    `json:"workers"`
 	History     []Event     `json:"history,omitempty"`
 }
@@ -124,7 +125,16 @@ type Policy struct {
 type Connections struct {
 	Count    uint32            `json:"count"`
 	Capacity uint32            `json:"capacity"`
-	Ended    map[string]uint64 `json:"ended"` // by the workers, since the start: expired, replaced, killed, evicted, limited
+	Ended    map[string]uint64 `json:"ended"` // by the workers and by flushes, since the start: expired, replaced, killed, evicted, limited
+}
+
+// Overload counts, since the start, what became of sources that went beyond the limit of a
+// rule with an overload.
+type Overload struct {
+	Taken   uint64 `json:"taken"`   // into a table; those that were there and live anew too
+	NoRoom  uint64 `json:"no_room"` // their table was full: they are not blocked
+	Flushed uint64 `json:"flushed"` // connections of them that ended, beside those that were too many
+	Shed    uint64 `json:"shed"`    // sources whose connections should have ended and live on
 }
 
 // SynProxy says what the firewall has to do with SYNs, and its cookies since the start.

@@ -51,6 +51,8 @@ type daemon struct {
 	killing   killing
 	watching  watching
 	packetLog packetLog
+	overloads *dataplane.Overloads
+	flushed   atomic.Uint64 // connections of overloaded sources that have ended
 	snapshot  atomic.Pointer[dataplane.Snapshot]
 	announces chan struct{} // a promotion: announce now, and again
 	undo      []func() error
@@ -214,11 +216,12 @@ func (d *daemon) openWorkers(plan *plan) error {
 	if err := d.openPacketLog(len(d.queues)); err != nil {
 		return err
 	}
+	d.overloads = dataplane.NewOverloads()
 	d.synProxy = &dataplane.SynProxy{Secret: plan.cookieSecret()}
 	for i, queues := range d.queues {
 		w, err := dataplane.NewWorker(dataplane.Config{
 			ID: i, Workers: len(d.queues), Node: d.number, Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
-			Journal: d.lanes[i], Fragments: fragments, SynProxy: d.synProxy, Resolver: d.routes, Log: d.packetLog.packets,
+			Journal: d.lanes[i], Fragments: fragments, Overloads: d.overloads, SynProxy: d.synProxy, Resolver: d.routes, Log: d.packetLog.packets,
 		})
 		if err != nil {
 			return err

@@ -134,7 +134,7 @@ func (d *daemon) endOwn() {
 		return
 	}
 	own := func(c *conntrack.Class) bool { return c.Ingress == packet.Self || c.Egress == packet.Self }
-	k := &kill{d: d, classes: d.table.Kill(own, 0)}
+	k := &kill{d: d, why: conntrack.EndKilled, classes: d.table.Kill(own, 0)}
 	go func() {
 		defer d.killing.running.Done()
 		d.killing.Lock()
@@ -169,6 +169,7 @@ type kill struct {
 	names   selector.Names
 	before  conntrack.Incarnation
 	manner  dataplane.Manner
+	why     conntrack.EndReason     // as watch and the peers hear of it
 	choose  func() conntrack.Choice // what is meant, for one goroutine
 	byClass bool                    // the class alone decides, and nobody need be told
 	classes conntrack.Kill
@@ -179,7 +180,7 @@ type kill struct {
 }
 
 func newKill(d *daemon, s *selector.Selector, before conntrack.Incarnation, manner dataplane.Manner) *kill {
-	k := &kill{d: d, s: s, names: d.names(), before: before, manner: manner}
+	k := &kill{d: d, s: s, names: d.names(), before: before, manner: manner, why: conntrack.EndKilled}
 	k.byClass = s.OfClass(&k.names) && manner == dataplane.Silent
 	k.choose = func() conntrack.Choice {
 		choice := conntrack.Choice{Class: k.meansClass}
@@ -311,7 +312,7 @@ func (r *reaper) step(from, count uint32) (next uint32) {
 	active := r.d.lease.Held(now) // a standby's copies are no events
 	for i := range r.reaped[:n] {
 		if active {
-			r.events.End(&r.reaped[i].State, conntrack.EndKilled, now)
+			r.events.End(&r.reaped[i].State, r.why, now)
 		}
 		r.release(&r.reaped[i])
 	}
@@ -339,7 +340,7 @@ func (r *reaper) delete(dying []conntrack.Reaped) {
 		if s.Incarnation.Node() != r.d.number {
 			r.d.shared.Insert(s) // the peers know it by its creator's index: a delete needs ours
 		}
-		r.d.shared.Delete(s, conntrack.EndKilled)
+		r.d.shared.Delete(s, r.why)
 	}
 	r.d.shared.Flush()
 	for r.lagged < peerPatient && r.d.cluster.Lag() > killAhead && !r.d.killing.ending.Load() {

@@ -138,7 +138,7 @@ func (r *reckoning) carryOut(d *daemon) int {
 	defer d.killing.running.Done()
 	d.killing.Lock()
 	defer d.killing.Unlock()
-	k := &kill{d: d, before: d.table.Latest(), manner: dataplane.Silent}
+	k := &kill{d: d, before: d.table.Latest(), manner: dataplane.Silent, why: conntrack.EndKilled}
 	k.choose = func() conntrack.Choice { return conntrack.Choice{Class: r.concerns, Conn: r.ends} }
 	if killed := r.killed(); len(killed) > 0 {
 		k.classes = d.table.Kill(func(c *conntrack.Class) bool { return killed[c.Rule] }, k.before)

@@ -47,6 +47,7 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 	}
 	part("tables", func() error { d.expireTables(lower); return nil })
 	part("peers' policies", func() error { d.obeyPeers(lower); return nil })
+	part("flushes", func() error { d.flushSources(lower); return nil })
 	part("hangups", func() error { d.obeyHangups(lower); return nil })
 	part("announcements", func() error { d.announce(lower); return nil })
 	part("api", func() error { return server.Serve(d) })

@@ -19,6 +19,7 @@ func (d *daemon) ended() map[string]uint64 {
 			counts[why.String()] += w.Ends(why)
 		}
 	}
+	counts[conntrack.EndLimited.String()] += d.flushed.Load()
 	return counts
 }
 
@@ -46,6 +47,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	s.Connections.Ended = d.ended()
 	s.SynProxy = d.synProxyStatus()
 	s.Log = d.logStatus()
+	s.Overload = d.overloadStatus()
 	now := gate.Now()
 	c := d.cluster.Status(now)
 	group := api.Group{
@@ -81,6 +83,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 		}
 	}
 	s.Degraded = append(degraded(&s), d.policyTroubles()...)
+	s.Degraded = append(s.Degraded, d.fullTables()...)
 	return s, nil
 }
 
