@@ -42,7 +42,7 @@ func apartRules(n int) []apartRule {
 func apartPolicy(all []apartRule) *config.Policy {
 	p := &config.Policy{}
 	for i, a := range all {
-		at := config.Position{File: "apart", Line: i + 1, Column: 1}
+		at := config.Position{File: "apart", Line: int32(i + 1), Column: 1}
 		r := config.Rule{Pos: at}
 		r.ID = config.Value[string]{V: "r" + strconv.Itoa(i), Pos: at}
 		r.Action = config.Value[config.Action]{V: config.Pass, Pos: at}

@@ -84,7 +84,7 @@ func Filter(shape Shape, n int, seed uint64) []config.Rule {
 	rules := make([]config.Rule, n)
 	for i := range all {
 		rules[i] = all[i].rule
-		rules[i].Pos = config.Position{File: shape.String(), Line: i + 1, Column: 1}
+		rules[i].Pos = config.Position{File: shape.String(), Line: int32(i + 1), Column: 1}
 		rules[i].ID = written(fmt.Sprintf("r%d", i), rules[i].Pos)
 	}
 	return rules

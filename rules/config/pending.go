@@ -23,9 +23,9 @@ func (p *Policy) notices() []Notice {
 func (p *Policy) undeclared() (all []Notice) {
 	told := map[string]bool{}
 	p.eachRule(func(r *Rule) {
-		for _, a := range slices.Concat(r.From, r.To) {
+		for a := range r.tables {
 			n, ok := p.TableNumber(a.V.Table)
-			if a.V.Kind != AddressTable || !ok || p.Tables[n].Name.Written() || told[a.V.Table] {
+			if !ok || p.Tables[n].Name.Written() || told[a.V.Table] {
 				continue
 			}
 			told[a.V.Table] = true

@@ -11,8 +11,8 @@ import (
 // value was not written, it is a default.
 type Position struct {
 	File   string
-	Line   int // from 1
-	Column int // from 1, in characters
+	Line   int32 // from 1
+	Column int32 // from 1, in characters
 }
 
 // IsZero reports whether p is no place.

@@ -53,7 +53,11 @@ func (t *table) value(key string) *node {
 		t.keys, t.d.keys = t.d.keys[:0], nil
 	}
 	t.keys = append(t.keys, key)
-	return t.n.get(key)
+	n := t.n.get(key)
+	if n != nil {
+		n.asked = true
+	}
+	return n
 }
 
 func (t *table) refuse(at Position, what, mend string) { t.d.refuse(at, what, mend) }
@@ -218,7 +222,7 @@ func (t *table) close(elsewhere string, theirs ...string) {
 	defer func() { t.d.keys, t.keys = t.keys, nil }()
 	for i := range t.n.fields {
 		f := &t.n.fields[i]
-		if slices.Contains(t.keys, f.name) {
+		if f.value.asked || slices.Contains(t.keys, f.name) {
 			continue
 		}
 		mend := suggest(f.name, t.keys, "known keys")

@@ -14,17 +14,17 @@ func (p *Policy) refer(d *decoder) {
 		p.referRoute(d, &p.Routes[i])
 	}
 	p.referNAT(d)
-	first := map[string]Position{}
+	first := make(map[string]int, len(p.Rules))
 	for i := range p.Rules {
 		r := &p.Rules[i]
 		if !r.ID.Written() {
 			continue // told already
 		}
-		if at, ok := first[r.ID.V]; ok {
-			d.refuse(r.ID.Pos, fmt.Sprintf("rule id %q is used twice, first at %s", r.ID.V, at), "give each rule an id of its own")
+		if before, ok := first[r.ID.V]; ok {
+			d.refuse(r.ID.Pos, fmt.Sprintf("rule id %q is used twice, first at %s", r.ID.V, p.Rules[before].ID.Pos), "give each rule an id of its own")
 			continue
 		}
-		first[r.ID.V] = r.ID.Pos
+		first[r.ID.V] = i
 	}
 	p.eachRule(func(r *Rule) { p.referRule(d, r) })
 	p.referLimits(d)

@@ -120,16 +120,25 @@ func (d *decoder) readRule(t *table, r *Rule) {
 	r.readLimit(t)
 	r.readOverload(t)
 	one(t, "on_change", onChange, &r.OnChange)
-	state := t.sub("state")
-	one(state, "mode", stateMode, &r.Mode)
-	one(state, "sync", syncMode, &r.Sync)
-	one(state, "pick-up", boolean, &r.PickUp)
-	r.Timers = d.readTimers(state.sub("timeouts"))
-	state.close("")
+	r.readState(t)
 	t.close("")
 	if len(d.errs) == faults {
 		r.check(d)
 	}
+}
+
+// readState reads what a rule says of its connections' state, which most do not.
+func (r *Rule) readState(t *table) {
+	if t.n.get("state") == nil {
+		t.value("state")
+		return
+	}
+	state := t.sub("state")
+	one(state, "mode", stateMode, &r.Mode)
+	one(state, "sync", syncMode, &r.Sync)
+	one(state, "pick-up", boolean, &r.PickUp)
+	r.Timers = t.d.readTimers(state.sub("timeouts"))
+	state.close("")
 }
 
 // readAsks reads what a rule asks of a packet.

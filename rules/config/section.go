@@ -50,8 +50,10 @@ func (p *Policy) readRules(d *decoder, rows []*table, within []Within) {
 	p.Rules = slices.Grow(p.Rules, len(rows))
 	for _, t := range rows {
 		if t.n.get("section") == nil {
-			p.Rules = append(p.Rules, Rule{Within: within})
-			d.readRule(t, &p.Rules[len(p.Rules)-1])
+			p.Rules = slices.Grow(p.Rules, 1)[:len(p.Rules)+1] // the list never shrinks: what lies behind it is zero
+			r := &p.Rules[len(p.Rules)-1]
+			r.Within = within
+			d.readRule(t, r)
 			continue
 		}
 		p.readPlace(d, t, within)

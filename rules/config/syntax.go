@@ -76,7 +76,7 @@ func (s *source) at(offset int) Position {
 	for s.last < len(s.lines) && s.lines[s.last] <= offset {
 		s.last++
 	}
-	return Position{File: s.file, Line: s.last, Column: utf8.RuneCount(s.data[s.lines[s.last-1]:offset]) + 1}
+	return Position{File: s.file, Line: int32(s.last), Column: int32(utf8.RuneCount(s.data[s.lines[s.last-1]:offset]) + 1)}
 }
 
 // linesNear is how many lines are gone through before one is looked for by halving.

@@ -110,7 +110,7 @@ func parseTable(name string, data []byte) (all []Value[Address], errs Errors) {
 	if len(data) > fileSizeMax {
 		return nil, Errors{{Pos: Position{name, 1, 1}, What: fmt.Sprintf("the table has more than %d bytes", fileSizeMax), Mend: "is this the right file?"}}
 	}
-	number, wrong := 0, 0
+	number, wrong := int32(0), 0
 	for line := range bytes.Lines(data) {
 		number++
 		line, _, _ = bytes.Cut(line, []byte("#"))
@@ -118,7 +118,7 @@ func parseTable(name string, data []byte) (all []Value[Address], errs Errors) {
 		if len(word) == 0 {
 			continue
 		}
-		n := &node{kind: unstable.String, text: string(word), pos: Position{name, number, utf8.RuneCount(line[:bytes.Index(line, word)]) + 1}}
+		n := &node{kind: unstable.String, text: string(word), pos: Position{name, number, int32(utf8.RuneCount(line[:bytes.Index(line, word)]) + 1)}}
 		a, bad := tableEntry(n)
 		if bad == nil {
 			all = append(all, Value[Address]{V: a, Pos: n.pos})
@@ -197,13 +197,24 @@ func (p *Policy) referTable(d *decoder, a Value[Address]) {
 	}
 }
 
+// tables visits the elements of from and to that are tables.
+func (r *Rule) tables(visit func(*Value[Address]) bool) {
+	for _, list := range [...][]Value[Address]{r.From, r.To} {
+		for i := range list {
+			if list[i].V.Kind == AddressTable && !visit(&list[i]) {
+				return
+			}
+		}
+	}
+}
+
 // adopt declares the tables that rules name and the file does not, in the order of their
 // names.
 func (p *Policy) adopt(d *decoder) {
 	missing := map[string]bool{}
 	p.eachRule(func(r *Rule) {
-		for _, a := range slices.Concat(r.From, r.To) {
-			if _, ok := p.TableNumber(a.V.Table); !ok && a.V.Kind == AddressTable {
+		for a := range r.tables {
+			if _, ok := p.TableNumber(a.V.Table); !ok {
 				missing[a.V.Table] = true
 			}
 		}

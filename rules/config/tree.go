@@ -26,7 +26,9 @@ type node struct {
 	items  []*node        // Array, ArrayTable
 	fields []field        // Table, in the order of the file
 	index  map[string]int // of fields, by name; nil: there are few
+	names  uint32         // a bit for each of fields, see bitOf
 	origin origin         // Table
+	asked  bool           // as the value of a key: somebody wanted it, see table.close
 }
 
 // field is a key of a table with its value.
@@ -58,12 +60,24 @@ func (n *node) find(key string) int {
 		}
 		return -1
 	}
+	if n.names&bitOf(key) == 0 {
+		return -1
+	}
 	for i := range n.fields {
 		if n.fields[i].name == key {
 			return i
 		}
 	}
 	return -1
+}
+
+// bitOf returns one of 32 bits by a name: of the keys that a rule may have most are absent,
+// and a look at the bits of those that are there tells it.
+func bitOf(name string) uint32 {
+	if name == "" {
+		return 1
+	}
+	return 1 << ((name[0] + name[len(name)-1] + uint8(len(name))<<2) % 32)
 }
 
 // keyPos returns where key was written.
@@ -73,6 +87,7 @@ func (n *node) add(key keyPart, value *node) *node {
 	if n.fields == nil {
 		n.fields = make([]field, 0, fieldsFew)
 	}
+	n.names |= bitOf(key.name)
 	n.fields = append(n.fields, field{name: key.name, pos: key.pos, value: value})
 	switch {
 	case n.index != nil:
@@ -170,6 +185,9 @@ func (n *node) extend(path []keyPart, newNode func(node) *node) (*node, *fault) 
 		return nil, twice(last, list)
 	}
 	row := newNode(node{kind: unstable.Table, pos: last.pos, origin: header})
+	if before := len(list.items); before > 0 { // rows of a list are mostly alike
+		row.fields = make([]field, 0, max(1, len(list.items[before-1].fields)))
+	}
 	list.items = append(list.items, row)
 	return row, nil
 }

@@ -34,7 +34,7 @@ func written(entries ...string) (all []WrittenEntry) {
 		if s[0] == '!' {
 			s, sense = s[1:], Exclude
 		}
-		all = append(all, WrittenEntry{prefix(s), sense, config.Position{File: "p.toml", Line: i + 1, Column: 1}})
+		all = append(all, WrittenEntry{prefix(s), sense, config.Position{File: "p.toml", Line: int32(i + 1), Column: 1}})
 	}
 	return all
 }
