@@ -53,6 +53,9 @@ type span struct{ first, last number }
 
 var everything = span{last: highest}
 
+// allSpans is everything as a list.
+var allSpans = []span{everything}
+
 // ipv4 is where IPv4 lies among the numbers: ::ffff:0:0/96. No IPv6 packet has such an
 // address (the decoder refuses them, RFC 4291 section 2.5.5.2), and no IPv6 range means it.
 var ipv4 = []span{{number{0, 0xffff << 32}, number{0, 0xffff<<32 | 0xffffffff}}}

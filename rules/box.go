@@ -1,6 +1,9 @@
 package rules
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // interval is first to last, both included.
 type interval struct{ first, last uint32 }
@@ -49,12 +52,13 @@ func narrow(b *box, d, family int) bool {
 	return b.dims[d].last-b.dims[d].first < wideIPv6
 }
 
-// boxesOf returns boxes that hold at least what a rule holds of one family.
-func (s *Set) boxesOf(rule uint32, family int) []box {
+// addBoxes appends boxes that hold at least what a rule holds of one family.
+func (s *Set) addBoxes(all []box, rule uint32, family int) []box {
 	r := &s.rules[rule]
-	from, to := s.rangesOf(r.from, family), s.rangesOf(r.to, family)
+	var room [2][1][4]interval // most lists are one span
+	from, to := s.rangesOf(room[0][:0], r.from, family), s.rangesOf(room[1][:0], r.to, family)
 	if len(from) == 0 || len(to) == 0 {
-		return nil
+		return all
 	}
 	one := box{dims: space, rule: rule, exact: family == inIPv4 && r.asks == 0 && r.conditions == 0}
 	fromPorts, toPorts := s.portsIn(r.fromPorts), s.portsIn(r.toPorts)
@@ -72,7 +76,6 @@ func (s *Set) boxesOf(rule uint32, family int) []box {
 	one.dims[dimOut], exact[2] = logicalPorts(r.out)
 	one.dims[dimFromPort] = hull(fromPorts)
 	one.exact = one.exact && exact == [3]bool{true, true, true} && len(fromPorts) == 1
-	var all []box
 	for _, f := range from {
 		copy(one.dims[dimFrom:], f[:])
 		for _, t := range to {
@@ -86,13 +89,12 @@ func (s *Set) boxesOf(rule uint32, family int) []box {
 	return all
 }
 
-// rangesOf returns the words of the spans of a list that are of one family.
-func (s *Set) rangesOf(l list, family int) [][4]interval {
-	spans := []span{everything}
+// rangesOf appends the words of the spans of a list that are of one family.
+func (s *Set) rangesOf(all [][4]interval, l list, family int) [][4]interval {
+	spans := allSpans
 	if !l.any() {
 		spans = s.addresses[l.start:l.end]
 	}
-	var all [][4]interval
 	for _, sp := range spans {
 		if family == inIPv4 {
 			if sp.last.less(ipv4[0].first) || ipv4[0].last.less(sp.first) {
@@ -164,10 +166,13 @@ func hull(all []interval) interval {
 // 64, and whether it holds nothing else.
 func hullOf(set []uint64) (h interval, exact bool) {
 	h, n := interval{math.MaxUint32, 0}, 0
-	for v := range uint32(len(set) * 64) {
-		if set[v>>6]>>(v&63)&1 != 0 {
-			h, n = interval{min(h.first, v), v}, n+1
+	for i, word := range set {
+		if word == 0 {
+			continue
 		}
+		h.first = min(h.first, uint32(i*64+bits.TrailingZeros64(word)))
+		h.last = uint32(i*64 + bits.Len64(word) - 1)
+		n += bits.OnesCount64(word)
 	}
 	return h, n > 0 && uint32(n) == h.last-h.first+1
 }

@@ -29,6 +29,7 @@ func CompileAfter(p *config.Policy, former *Former) (*Set, error) {
 	var faults config.Errors
 	c := &compiler{Set: s, policy: p, self: selfSpans(p.Self()), tags: s.numberTags(p.Rules), places: map[placeKey]uint32{}}
 	numbers := numbersOf(p.Rules)
+	s.addresses = make([]span, 0, 2*len(p.Rules)) // mostly
 	s.rules, s.says, s.listed = make([]rule, 0, len(p.Rules)), make([]says, 0, len(p.Rules)), make([]Rule, 0, len(p.Rules)+1)
 	for i := range p.Rules {
 		faults = append(faults, c.add(&p.Rules[i], numbers[i])...)
@@ -38,11 +39,22 @@ func CompileAfter(p *config.Policy, former *Former) (*Set, error) {
 	}
 	s.plant()
 	s.listed = append(s.listed, Rule{ID: config.DefaultID, Action: p.Defaults.Action.V})
-	for i := range s.listed {
-		s.byNumber = append(s.byNumber, uint32(i))
-	}
-	slices.SortFunc(s.byNumber, func(a, b uint32) int { return cmp.Compare(s.listed[a].Number, s.listed[b].Number) })
+	s.byNumber = orderOf(append(numbers, 0))
 	return s, nil
+}
+
+// orderOf returns the indices of numbers in the order of those.
+func orderOf(numbers []uint32) []uint32 {
+	pairs := make([]uint64, len(numbers)) // a number above its index: sorted in place of being looked up
+	for i, n := range numbers {
+		pairs[i] = uint64(n)<<32 | uint64(i)
+	}
+	slices.Sort(pairs)
+	order := make([]uint32, len(numbers))
+	for i, p := range pairs {
+		order[i] = uint32(p)
+	}
+	return order
 }
 
 // Number returns the number of a rule's id: its xxHash64 folded to 32 bits.
@@ -56,12 +68,19 @@ func Number(id string) uint32 {
 // 100,000 once in a policy, the id that sorts behind the other is hashed anew with a
 // counter; zero is the default's.
 func numbersOf(rules []config.Rule) []uint32 {
+	numbers := make([]uint32, len(rules))
+	for i := range rules {
+		numbers[i] = Number(rules[i].ID.V)
+	}
+	if sorted := slices.Sorted(slices.Values(numbers)); len(sorted) == 0 || sorted[0] != 0 && len(slices.Compact(sorted)) == len(rules) {
+		return numbers
+	}
 	order := make([]int, len(rules))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(rules[a].ID.V, rules[b].ID.V) })
-	numbers, taken := make([]uint32, len(rules)), make(map[uint32]bool, len(rules))
+	taken := make(map[uint32]bool, len(rules))
 	for _, i := range order {
 		id := rules[i].ID.V
 		n := Number(id)
@@ -152,30 +171,31 @@ func protosOf(protos []config.Value[config.Protocol]) (set [4]uint64) {
 	return set
 }
 
-func spansOf(ports []config.Value[config.PortRange]) []portSpan {
-	spans := make([]portSpan, len(ports))
-	for i, p := range ports {
-		spans[i] = portSpan{p.V.First, p.V.Last}
+// addPortRanges adds ports.
+func (s *Set) addPortRanges(ports []config.Value[config.PortRange]) list {
+	start := len(s.ports)
+	for _, p := range ports {
+		s.ports = append(s.ports, portSpan{p.V.First, p.V.Last})
 	}
-	return spans
+	return s.portsFrom(start)
 }
 
-// destinationsOf returns the destination ports that a rule wants; an ICMP type with any
+// addDestinations adds the destination ports that a rule wants; an ICMP type with any
 // code is a range of them, because a tuple has type<<8 | code in their place.
-func destinationsOf(r *config.Rule) []portSpan {
-	spans := spansOf(r.ToPorts)
+func (s *Set) addDestinations(r *config.Rule) list {
+	start := len(s.ports)
+	s.addPortRanges(r.ToPorts)
 	for _, t := range r.ICMPTypes {
-		spans = append(spans, portSpan{uint16(t.V) << 8, uint16(t.V)<<8 | 0xff})
+		s.ports = append(s.ports, portSpan{uint16(t.V) << 8, uint16(t.V)<<8 | 0xff})
 	}
-	return spans
+	return s.portsFrom(start)
 }
 
-func (s *Set) addPorts(spans []portSpan) list {
-	if len(spans) == 0 {
+// portsFrom is what has been added to the ports since there were start: nothing is any.
+func (s *Set) portsFrom(start int) list {
+	if len(s.ports) == start {
 		return anyList
 	}
-	start := len(s.ports)
-	s.ports = append(s.ports, spans...)
 	return list{uint32(start), uint32(len(s.ports))}
 }
 
@@ -193,9 +213,12 @@ func (s *Set) addAddresses(p *config.Policy, addresses []config.Value[config.Add
 	spans := subtract(with, without)
 	var a asked
 	for _, e := range addresses {
+		if e.V.Kind != config.AddressTable {
+			continue
+		}
 		number, ok := p.TableNumber(e.V.Table)
 		switch {
-		case e.V.Kind != config.AddressTable || !ok:
+		case !ok:
 		case e.V.Sense == config.Exclude:
 			a.out = append(a.out, uint8(number))
 		default:

@@ -28,6 +28,12 @@ type gardener struct {
 	c        *classifier
 	boxes    []box
 	deciding bool // every rule decides, so one may hide another
+
+	// Room for what lives no longer than a call.
+	edges  []uint32
+	hiding []uint32
+	sample []uint32
+	parts  []uint32 // what lies in the parts that grow is in, the outermost first
 }
 
 // plant makes the classifiers of all rules.
@@ -53,16 +59,17 @@ func (s *Set) classify(deciding bool) *classifier {
 			if (s.says[i].action != config.Match) != deciding {
 				continue
 			}
-			for _, b := range s.boxesOf(uint32(i), family) {
-				kind := 0
-				if many && narrow(&b, dimFrom, family) {
+			first := len(g.boxes)
+			g.boxes = s.addBoxes(g.boxes, uint32(i), family)
+			for j := first; j < len(g.boxes); j++ {
+				b, kind := &g.boxes[j], 0
+				if many && narrow(b, dimFrom, family) {
 					kind |= 1
 				}
-				if many && narrow(&b, dimTo, family) {
+				if many && narrow(b, dimTo, family) {
 					kind |= 2
 				}
-				sorted[kind] = append(sorted[kind], uint32(len(g.boxes)))
-				g.boxes = append(g.boxes, b)
+				sorted[kind] = append(sorted[kind], uint32(j))
 			}
 		}
 		sorted[0] = g.unhidden(sorted[0], &space, hidingWide)
@@ -104,13 +111,14 @@ func (g *gardener) grow(held []uint32, region [dimensions]interval, depth, word 
 			part.last = keys[i] - 1
 		}
 		region[d] = part
-		var in []uint32
+		outer := len(g.parts)
 		for _, b := range held {
 			if g.boxes[b].dims[d].overlaps(part) {
-				in = append(in, b)
+				g.parts = append(g.parts, b)
 			}
 		}
-		child := g.grow(in, region, depth+1, word)
+		child := g.grow(g.parts[outer:len(g.parts):len(g.parts)], region, depth+1, word)
+		g.parts = g.parts[:outer]
 		for j := i; j < fanOut; j++ {
 			n.parts[j] = child
 		}
@@ -120,13 +128,14 @@ func (g *gardener) grow(held []uint32, region [dimensions]interval, depth, word 
 }
 
 // unhidden returns the boxes that matter within a region: not those that an earlier rule
-// that decides hides there. It gives up where many boxes hide nothing.
+// that decides hides there. It gives up where many boxes hide nothing. The list is changed.
 func (g *gardener) unhidden(held []uint32, region *[dimensions]interval, most int) []uint32 {
 	if !g.deciding {
 		return held
 	}
-	var seen, hiding []uint32
+	seen, hiding := held[:0], g.hiding[:0]
 	apart := 0
+	defer func() { g.hiding = hiding }()
 	for n, i := range held {
 		if len(hiding) > most {
 			return append(seen, held[n:]...)
@@ -184,9 +193,13 @@ func entryOf(b *box, word int) entry {
 // fewest boxes, counting what lies in several. No keys: no cut is worth it.
 func (g *gardener) choose(held []uint32, region *[dimensions]interval) (d int, keys []uint32) {
 	step := (len(held) + sampleMax - 1) / sampleMax
-	var sample []uint32
-	for i := 0; i < len(held); i += step {
-		sample = append(sample, held[i])
+	sample := held
+	if step > 1 {
+		sample = g.sample[:0]
+		for i := 0; i < len(held); i += step {
+			sample = append(sample, held[i])
+		}
+		g.sample = sample
 	}
 	best := float64(len(sample)) * 0.9
 	for dim := range dimensions {
@@ -207,9 +220,12 @@ func (g *gardener) choose(held []uint32, region *[dimensions]interval) (d int, k
 
 // cuts returns up to seven values that divide the edges of boxes in one dimension evenly.
 func (g *gardener) cuts(sample []uint32, d int, region interval) []uint32 {
-	var edges []uint32
+	if region.first == region.last {
+		return nil
+	}
+	edges := g.edges[:0]
 	for _, b := range sample {
-		i := g.boxes[b].dims[d]
+		i := &g.boxes[b].dims[d]
 		if i.first > region.first && i.first <= region.last {
 			edges = append(edges, i.first)
 		}
@@ -217,11 +233,23 @@ func (g *gardener) cuts(sample []uint32, d int, region interval) []uint32 {
 			edges = append(edges, i.last+1)
 		}
 	}
-	slices.Sort(edges)
-	if distinct := slices.Compact(slices.Clone(edges)); len(distinct) < fanOut {
-		return distinct
+	g.edges = edges
+	if len(edges) == 0 {
+		return nil
 	}
-	var keys []uint32
+	slices.Sort(edges)
+	keys := make([]uint32, 0, fanOut)
+	for _, e := range edges {
+		if len(keys) == 0 || e > keys[len(keys)-1] {
+			if keys = append(keys, e); len(keys) == fanOut {
+				break
+			}
+		}
+	}
+	if len(keys) < fanOut {
+		return keys // all that differ
+	}
+	keys = keys[:0]
 	for i := 1; i < fanOut; i++ {
 		if key := edges[i*len(edges)/fanOut]; len(keys) == 0 || key > keys[len(keys)-1] {
 			keys = append(keys, key)
@@ -234,7 +262,7 @@ func (g *gardener) cuts(sample []uint32, d int, region interval) []uint32 {
 func (g *gardener) weigh(sample []uint32, d int, keys []uint32) (fullest, total int) {
 	var counts [fanOut]int
 	for _, b := range sample {
-		i := g.boxes[b].dims[d]
+		i := &g.boxes[b].dims[d]
 		for part := range len(keys) + 1 {
 			if (part == 0 || i.last >= keys[part-1]) && (part == len(keys) || i.first < keys[part]) {
 				counts[part]++

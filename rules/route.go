@@ -56,7 +56,7 @@ func CompileRoutes(p *config.Policy, set *gateway.Set) (*Routes, error) {
 		r.groups = append(r.groups, group)
 		wants := rule{
 			in: portsOf(p, row.In), protos: protosOf(row.Protos),
-			toPorts: r.wants.addPorts(spansOf(row.ToPorts)), fromPorts: anyList,
+			toPorts: r.wants.addPortRanges(row.ToPorts), fromPorts: anyList,
 		}
 		wants.from, _ = r.wants.addAddresses(p, row.From, nil) // config refuses tables here
 		wants.to, _ = r.wants.addAddresses(p, row.To, nil)

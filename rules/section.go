@@ -59,7 +59,7 @@ func (c *compiler) placeOf(r *config.Rule) (at uint32) {
 func (c *compiler) wants(r *config.Rule, within uint32) rule {
 	wants := rule{
 		in: portsOf(c.policy, r.In), out: portsOf(c.policy, r.Out), protos: protosOf(r.Protos),
-		fromPorts: c.addPorts(spansOf(r.FromPorts)), toPorts: c.addPorts(destinationsOf(r)),
+		fromPorts: c.addPortRanges(r.FromPorts), toPorts: c.addDestinations(r),
 		conditions: c.addConditions(r, c.tags, within),
 	}
 	var a asks
