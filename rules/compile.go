@@ -72,24 +72,46 @@ func numbersOf(rules []config.Rule) []uint32 {
 	for i := range rules {
 		numbers[i] = Number(rules[i].ID.V)
 	}
-	if sorted := slices.Sorted(slices.Values(numbers)); len(sorted) == 0 || sorted[0] != 0 && len(slices.Compact(sorted)) == len(rules) {
+	sorted := slices.Sorted(slices.Values(numbers))
+	shared := map[uint32]bool{0: true}
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i] == sorted[i-1] {
+			shared[sorted[i]] = true
+		}
+	}
+	var few, all []int
+	for i, n := range numbers {
+		if shared[n] {
+			few = append(few, i)
+		}
+	}
+	if renumber(rules, numbers, few, sorted) {
 		return numbers
 	}
-	order := make([]int, len(rules))
-	for i := range order {
-		order[i] = i
+	for i := range rules {
+		all = append(all, i)
 	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(rules[a].ID.V, rules[b].ID.V) })
-	taken := make(map[uint32]bool, len(rules))
-	for _, i := range order {
+	renumber(rules, numbers, all, nil)
+	return numbers
+}
+
+// renumber writes the numbers of those rules, no two alike. It reports whether none of them,
+// hashed anew, has got a number that other rules have by their ids: those may have to give it.
+func renumber(rules []config.Rule, numbers []uint32, those []int, others []uint32) bool {
+	slices.SortFunc(those, func(a, b int) int { return cmp.Compare(rules[a].ID.V, rules[b].ID.V) })
+	taken := make(map[uint32]bool, len(those))
+	for _, i := range those {
 		id := rules[i].ID.V
 		n := Number(id)
 		for again := 1; n == 0 || taken[n]; again++ {
 			n = Number(fmt.Sprintf("%s\x00%d", id, again))
+			if _, other := slices.BinarySearch(others, n); other {
+				return false
+			}
 		}
 		numbers[i], taken[n] = n, true
 	}
-	return numbers
+	return true
 }
 
 // add appends a rule.
@@ -111,9 +133,9 @@ func (c *compiler) saysOf(r *config.Rule, rule, number uint32) (says, config.Err
 	v := says{action: r.Action.V}
 	v.verdict.State = State{Sync: conntrack.SyncMode(r.Sync.V), Mode: r.Mode.V, PickUp: r.PickUp.V, SynProxy: c.synProxy}
 	if r.Action.V != config.Match {
-		v.verdict.Action, v.verdict.Answer, v.verdict.Rule, v.verdict.Number = actions[r.Action.V], c.answer, rule, number
+		v.verdict.Action, v.verdict.Rule, v.verdict.Number, v.answer = actions[r.Action.V], rule, number, c.answer
 		if r.Reject.Written() {
-			v.verdict.Answer = r.Reject.V
+			v.answer = r.Reject.V
 		}
 	}
 	if r.Sync.Written() {

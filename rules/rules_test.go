@@ -292,6 +292,20 @@ func TestNumbers(t *testing.T) {
 	if one[2] != Number(a) || one[0] == one[2] || other[0] != one[2] || other[1] != one[0] {
 		t.Errorf("%#x and %#x", one, other)
 	}
+	// Few ids share numbers, and the others keep theirs: the same as if all were gone through.
+	rules, all := make([]config.Rule, 1<<16), make([]int, 1<<16)
+	for i := range rules {
+		rules[i], all[i] = rule(fmt.Sprint("r", i)), i
+	}
+	twin := make([]uint32, len(rules))
+	renumber(rules, twin, all, nil)
+	if got := numbersOf(rules); !slices.Equal(got, twin) {
+		t.Error("numbers depend on the way they were given in")
+	}
+	// Where a number given anew is another rule's by its id, all have to be gone through.
+	if renumber([]config.Rule{rule(a), rule(b)}, make([]uint32, 2), []int{0, 1}, []uint32{one[0]}) {
+		t.Error("a number was taken from the rule that has it by its id")
+	}
 	// A limit is found by the number that a connection has.
 	limited := config.Policy{Rules: []config.Rule{rule(a), rule(b)}}
 	for i := range limited.Rules {
