@@ -38,7 +38,7 @@ func (w *Worker) admit(b *burst, i int) (f fate, admitted bool) {
 	case rulingHand:
 		return w.toKernel(b.in, b.frame[i]), false
 	case rulingReject:
-		return w.reject(b, i, d.verdict.Answer), false
+		return w.reject(b, i, w.snapshot.Rules.Answer(&d.verdict)), false
 	case rulingNoImage:
 		return w.refuseTranslation(b, i, w.turned.Outcome), false
 	case rulingNoRoute:

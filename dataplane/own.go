@@ -189,7 +189,7 @@ func (w *Worker) admitOwn(b *burst, i int) (f fate, admitted bool) {
 	switch verdict.Action {
 	case rules.Pass:
 	case rules.Reject:
-		w.refuseOwn(b, i, verdict.Answer)
+		w.refuseOwn(b, i, w.snapshot.Rules.Answer(&verdict))
 		return dropped(drop.RuleReject), false
 	default:
 		return dropped(drop.RuleBlock), false

@@ -76,7 +76,7 @@ to = "198.51.100.2"
 	} {
 		k := tuple(t, packet)
 		v := set.Match(&k, lan, wan, nil, nil)
-		if got := fmt.Sprint(v.Action, " ", set.Rules()[v.Rule].ID, " ", v.Answer); got != want {
+		if got := fmt.Sprint(v.Action, " ", set.Rules()[v.Rule].ID, " ", set.Answer(&v)); got != want {
 			t.Errorf("%s: %s, want %s", packet, got, want)
 		}
 	}

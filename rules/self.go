@@ -59,7 +59,7 @@ func (r *rule) unnamed(f Field) Field {
 // goes out; to the node itself only an echo request is let in (L8); everything else gets
 // the policy's default. It is logged as the policy says for that, else as match rules have said.
 func (s *Set) unspoken(q *query, log config.Log) Verdict {
-	v := Verdict{Action: s.otherwise, Answer: s.answer, Rule: uint32(len(s.rules))}
+	v := Verdict{Action: s.otherwise, Rule: uint32(len(s.rules))}
 	v.Log = log
 	if s.logSpoken {
 		v.Log = s.log
@@ -68,6 +68,14 @@ func (s *Set) unspoken(q *query, log config.Log) Verdict {
 		v.Action = Pass
 	}
 	return v
+}
+
+// Answer returns how the sender of a packet that a verdict rejects is told.
+func (s *Set) Answer(v *Verdict) config.Answer {
+	if s.Default(v) {
+		return s.answer
+	}
+	return s.says[v.Rule].answer
 }
 
 // Default reports whether a verdict is that of no rule.

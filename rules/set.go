@@ -52,7 +52,8 @@ type rule struct {
 type says struct {
 	verdict Verdict // of a rule that decides, where no match rule has spoken before; of one that does not its State alone
 	action  config.Action
-	spoken  part // of the verdict's State; the rest is inherited
+	answer  config.Answer // of a rule that decides, should it reject
+	spoken  part          // of the verdict's State; the rest is inherited
 }
 
 // part is a set of State's fields.
@@ -180,17 +181,21 @@ func (s *Set) ByNumber(n uint32) (Rule, bool) {
 // self.go. facts are what the packet itself said, nil where it is gone. The tables are those
 // that Tables planned for the same policy; nil ones hold nothing. It does not allocate.
 func (s *Set) Match(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables) (v Verdict) {
-	q := queryOf(t, in, out, facts)
 	if len(s.asks) != 0 {
-		s.matchAsking(q, tables, &v)
+		s.matchAsking(t, in, out, facts, tables, &v)
 		return v
 	}
+	var q query // filled where it lies: a copy of what has just been written waits for the processor's stores
+	q.src, q.dst, q.tuple, q.facts, q.in, q.out = numberOf(&t.Src), numberOf(&t.Dst), t, facts, in, out
 	s.match(&q, &v)
 	return v
 }
 
 // matchAsking is Match for a Set that asks tables. It is apart for the room that answers take.
-func (s *Set) matchAsking(q query, tables *table.Tables, v *Verdict) {
+//
+//go:noinline
+func (s *Set) matchAsking(t *packet.Tuple, in, out packet.PortID, facts *Facts, tables *table.Tables, v *Verdict) {
+	q := queryOf(t, in, out, facts)
 	q.answers = &answers{tables: tables}
 	s.match(&q, v)
 }

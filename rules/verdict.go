@@ -30,10 +30,10 @@ func (a Action) String() string {
 	return fmt.Sprintf("action-%d", uint8(a))
 }
 
-// Verdict is what a Set says of a packet. The zero value drops it.
+// Verdict is what a Set says of a packet. The zero value drops it. It has 16 bytes, which
+// are written and read as one.
 type Verdict struct {
 	Action Action
-	Answer config.Answer // of Reject
 	State
 	Rule   uint32 // index of the rule that decided; Set.Len() for the default
 	Number uint32 // stable number of that rule, see Rule.Number; 0 for the default

@@ -267,7 +267,7 @@ func (v *View) conclude(x *api.Explanation, e *dataplane.Explanation) {
 	switch {
 	case e.Why == drop.RuleReject:
 		x.Verdict, x.Reason = "reject", e.Why.String()
-		says = fmt.Sprintf("reject, the sender is told (%v)", e.Verdict.Answer)
+		says = fmt.Sprintf("reject, the sender is told (%v)", v.Snapshot.Rules.Answer(&e.Verdict))
 	case e.Stage == dataplane.StageFragment:
 		x.Verdict, says = "pass", "collected with the other pieces"
 	case e.Why != drop.Pass:
