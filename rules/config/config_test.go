@@ -128,6 +128,26 @@ func TestHash(t *testing.T) {
 	}
 }
 
+// TestHashOfDefaultsWritten: a rule that says what it would have by default overrides what
+// others say, and is another.
+func TestHashOfDefaultsWritten(t *testing.T) {
+	const rule = "[[rules]]\nid = \"a\"\naction = \"pass\"\nproto = \"tcp\"\n"
+	const place = "[sections.s]\nrules = [{ id = \"b\", action = \"pass\" }]\n[[rules]]\nsection = \"s\"\n"
+	seen := map[uint64]string{}
+	for _, text := range []string{
+		rule, rule + `state = { mode = "strict" }`, rule + `state = { sync = "async" }`, rule + "state = { pick-up = false }",
+		rule + `syn_proxy = "never"`, rule + "log = false", rule + `on_change = "keep"`, rule + "ip_options = false",
+		strings.ReplaceAll(rule, "pass", "reject"), strings.ReplaceAll(rule, "pass", "reject") + `reject = "reset"`,
+		"[defaults]\nlog = false\n" + rule, place, place + "ip_options = false",
+	} {
+		hash := parsed(t, ports+text).Hash()
+		if other, ok := seen[hash]; ok {
+			t.Errorf("%q and %q have one hash", text, other)
+		}
+		seen[hash] = text
+	}
+}
+
 // TestInclude reads included files in the place of their name, each adding to the same
 // tables; positions name the file that says a thing.
 func TestInclude(t *testing.T) {

@@ -3,8 +3,8 @@ package config
 import "slices"
 
 // Rules are compared field by field and not by their canonical form, as other objects are: a
-// policy may have 100,000, and a reload waits for the answer. What Hash and canonical leave
-// out counts here: that a value is written, though it is the default. `mode = "strict"`
+// policy may have 100,000, and a reload waits for the answer. What canonical leaves out counts
+// here, as in Hash: that a value is written, though it is the default. `mode = "strict"`
 // overrides what a match rule says, and `ip_options = false` asks for packets without.
 
 // equal compares what is written, apart from where.
