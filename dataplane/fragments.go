@@ -151,9 +151,12 @@ func (w *Worker) sendCut(b *burst, i int, out *share, hop packet.MAC) fate {
 	if fresh { // its identification was unique to another source (K7)
 		w.assembly.cutter.ID = w.config.Fragments.Identities.Next(&r.Rewrite.Src, &r.Rewrite.Dst)
 	}
+	from := len(out.staged)
 	f := w.stageCut(out)
 	if f.why != drop.Pass {
 		w.snapshot.Table.Uncount(p, r)
+	} else if w.deferral.n != 0 {
+		w.hold(out, from)
 	}
 	return f
 }

@@ -174,6 +174,9 @@ func (w *Worker) judge(b *burst, i int) fate {
 	packet.DecrementTTL(frame, p)
 	packet.SetMACs(frame, hop.MAC, out.MAC)
 	out.stage(b.desc[i])
+	if w.deferral.n != 0 {
+		w.hold(out, len(out.staged)-1) // it may be a first packet that waits for a peer
+	}
 	return passed
 }
 
@@ -206,6 +209,9 @@ func (w *Worker) record(r *conntrack.Result) {
 		w.config.Journal.Update(&r.State)
 	case conntrack.ChangeNew, conntrack.ChangeReopened:
 		w.config.Journal.Insert(&r.State)
+		if r.State.Sync == conntrack.SyncDefer {
+			w.deferFirst(r)
+		}
 	}
 }
 

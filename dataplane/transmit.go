@@ -108,4 +108,5 @@ func (w *Worker) silence() {
 		d.shut()
 	}
 	w.dropParked()
+	w.dropDeferred()
 }

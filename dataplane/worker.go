@@ -53,6 +53,7 @@ type Config struct {
 	Overloads *Overloads        // likewise
 	Workers   int               // how many there are: each sweeps its share of the table
 	SynProxy  *SynProxy         // shared by all workers; nil: one of its own, with a secret of zeros
+	DeferMax  time.Duration     // how long a first packet may wait for a peer; 0: DeferMax
 	Node      uint16            // this node's number, as incarnations that it begins carry it
 	Log       *PacketLog        // of all workers; nil: nothing is logged
 }
@@ -87,6 +88,7 @@ type Worker struct {
 	logbook      logbook
 	recorder     Recorder // says what happens to connections, where somebody watches
 	parked       parking
+	deferral     deferral
 	proxying     proxying
 	parkedBefore [parkedMax]xsk.Desc
 	sweepAt      uint32 // the entry to look at next
@@ -115,6 +117,10 @@ func NewWorker(c Config) (_ *Worker, err error) {
 		w.config.Overloads = NewOverloads()
 	}
 	w.addPorts(c.Ports)
+	if c.DeferMax == 0 {
+		w.config.DeferMax = DeferMax
+	}
+	c.Journal.OnAcknowledged(w.Wake)
 	for _, q := range c.Queues {
 		d := w.shares[q.Port].device
 		d.queues = append(d.queues, q.Queue)
@@ -122,7 +128,7 @@ func NewWorker(c Config) (_ *Worker, err error) {
 	}
 	frames := c.Frames
 	if frames == 0 {
-		frames = xsk.DefaultRings.Frames(len(c.Queues)) + parkedMax + 2*burstMax + cutMax
+		frames = xsk.DefaultRings.Frames(len(c.Queues)) + parkedMax + deferredMax + 2*burstMax + cutMax
 	}
 	if w.umem, err = xsk.NewUmem(frames); err != nil {
 		return nil, fmt.Errorf("worker %d: %w", c.ID, err)
@@ -194,7 +200,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		if w.turn() || w.now < w.spinUntil {
 			continue
 		}
-		if _, err := w.poller.Wait(idleMax); err != nil {
+		if _, err := w.poller.Wait(w.sleep()); err != nil {
 			return fmt.Errorf("worker %d: waiting for packets: %w", w.config.ID, err)
 		}
 		w.drainWake()
@@ -224,6 +230,7 @@ func (w *Worker) turn() (busy bool) {
 		busy = w.serveKernel() || busy
 	}
 	w.retryParked()
+	w.releaseDeferred()
 	w.askServers()
 	busy = w.makeAnnouncements() || busy
 	busy = w.makeAborts() || busy

@@ -87,6 +87,9 @@ func printStatus(w io.Writer, s *api.Status) {
 	if o := s.Overload; o != (api.Overload{}) {
 		fmt.Fprintf(t, "overload\t%d sources into tables, %d found them full\t%d connections flushed, %d flushes shed\n", o.Taken, o.NoRoom, o.Flushed, o.Shed)
 	}
+	if p := &s.Deferred; p.Waited+p.Alone+p.Full > 0 {
+		fmt.Fprintf(t, "deferred\t%d waited\t%d acknowledged, %d late\t%d alone, %d full\n", p.Waited, p.Acknowledged, p.Late, p.Alone, p.Full)
+	}
 	if left := s.Policy.Confirm; left != nil {
 		fmt.Fprintf(t, "reload\tgeneration %d goes back in %.0f s unless `holdfast confirm` comes first\n", s.Policy.Generation, *left)
 	}

@@ -86,6 +86,10 @@ const (
 	SourceRate        // its source begins connections faster than the rule's limit allows (O6)
 	SourcesFull       // its source has no place among those that limits count (O6)
 
+	// Deferred first packets (BEHAVIOUR P3).
+	DeferEnded // its connection ended while its first packet waited for a peer
+	DeferFull  // a later packet of a connection whose first one waits for a peer, and no room to wait with it
+
 	// Forwarding (BEHAVIOUR L).
 	TTLExceeded        // TTL or hop limit 1; an error was sent where allowed (L1)
 	TTLExceededQuiet   // the same, but no error may be sent (rate, multicast, error)
@@ -132,6 +136,7 @@ var reasonNames = [reasonsCount]string{
 	FragmentInvalid: "fragment-invalid", FragmentOverlap: "fragment-overlap", FragmentTiny: "fragment-tiny",
 	FragmentChecksum: "fragment-checksum", FragmentTimeout: "fragment-timeout", FragmentPressure: "fragment-pressure",
 	NoRoute: "no-route", SourceInvalid: "source-invalid", TTLExceeded: "ttl-exceeded", TTLExceededQuiet: "ttl-exceeded-quiet",
+	DeferEnded: "defer-ended", DeferFull: "defer-full",
 	SourceLimit: "source-limit", SourceRate: "source-rate", SourcesFull: "sources-full",
 	NeighborUnresolved: "neighbor-unresolved", TooBig: "too-big", SameTuple: "same-tuple",
 	ToSelf: "to-self", FromSelf: "from-self", TapFull: "tap-full", TapUnanswered: "tap-unanswered",

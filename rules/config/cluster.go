@@ -13,6 +13,7 @@ type Cluster struct {
 	Lease      Value[time.Duration] // how long the right to transmit runs
 	Alone      Value[Alone]         // what a node does that hears nobody
 	AloneAfter Value[time.Duration] // of hearing no ready node, until an unready one serves
+	DeferMax   Value[time.Duration] // how long a first packet of a rule with `sync = "defer"` waits for a peer
 }
 
 // Alone says what a node does that hears nobody.
@@ -37,6 +38,7 @@ func (d *decoder) readCluster(t *table) Cluster {
 	c := Cluster{
 		Heartbeat: byDefault(10 * time.Millisecond), DeadAfter: byDefault(30 * time.Millisecond),
 		Lease: byDefault(20 * time.Millisecond), AloneAfter: byDefault(5 * time.Second),
+		DeferMax: byDefault(10 * time.Millisecond),
 	}
 	faults := len(d.errs)
 	one(t, "heartbeat", duration(time.Millisecond, 10*time.Second), &c.Heartbeat)
@@ -44,6 +46,7 @@ func (d *decoder) readCluster(t *table) Cluster {
 	one(t, "lease", duration(time.Millisecond, time.Minute), &c.Lease)
 	one(t, "alone", choice("a conduct for a node alone", AloneServe, AloneWait, AloneWitness), &c.Alone)
 	one(t, "alone_after", duration(time.Millisecond, time.Hour), &c.AloneAfter)
+	one(t, "defer_max", duration(time.Millisecond, 100*time.Millisecond), &c.DeferMax)
 	t.close("the node file's [cluster]", "key_file", "links", "priority")
 	if len(d.errs) == faults {
 		c.check(d)

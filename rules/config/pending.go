@@ -54,9 +54,6 @@ func (p *Policy) pending() []Notice {
 		if r.Action.V == Match && len(r.Labels) > 0 {
 			note(r.Labels[0].Pos, "label of match rule %s: a connection has the labels of the rule that decided", r.ID.V)
 		}
-		if r.Sync.V == SyncDefer {
-			note(r.Sync.Pos, `sync = "defer" of rule %s: async holds`, r.ID.V)
-		}
 	}
 	return all
 }

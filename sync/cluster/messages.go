@@ -167,6 +167,9 @@ func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
 func (r *remote) onAcked(acked []uint64) {
 	for i := range min(len(acked), r.node.lanes()) {
 		r.confirmed[i].Store(acked[i])
+		if i < len(r.node.config.Journals) {
+			r.node.config.Journals[i].Acknowledge(acked[i])
+		}
 	}
 }
 

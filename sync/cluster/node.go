@@ -175,6 +175,7 @@ func (n *Node) tick(now int64) {
 		closed := r.link.Closed.Load()
 		n.election.Refused(r.number, closed-r.closed)
 		r.closed = closed
+		r.link.Silent.Store(now-r.heard.Load() > n.config.Timing.DeadAfter)
 	}
 	n.election.Tick(now)
 }

@@ -133,6 +133,7 @@ func (r *remote) plaintext(b []byte) {
 		if r.machine.Batch(h.Lane, h.Sequence, body) != nil {
 			r.malformed.Add(1)
 		}
+		r.acknowledge()
 		r.publish()
 		return
 	}
@@ -163,13 +164,20 @@ func (r *remote) deliver(lane uint16, body []byte) {
 	if int(lane) == int(r.lanes.Load())-1 {
 		r.need.Moved(r.now)
 	}
-	if r.unacked++; r.unacked >= ackEvery {
-		r.unacked = 0
-		var m wire.Ack
-		var acks [LanesMax]uint64
-		m.Lanes.Set(acks[:r.machine.Acks(acks[:])])
-		r.sendControl(m.Append)
+	r.unacked++
+}
+
+// acknowledge tells the peer at once what was applied, where it has asked for that or it is
+// much. Only what is applied is told: a first packet may leave by that word.
+func (r *remote) acknowledge() {
+	if asked := r.applier.AckAsked(); !asked && r.unacked < ackEvery {
+		return
 	}
+	r.unacked = 0
+	var m wire.Ack
+	var acks [LanesMax]uint64
+	m.Lanes.Set(acks[:r.machine.Acks(acks[:])])
+	r.sendControl(m.Append)
 }
 
 // holds notes that this node's table holds connections that a peer's life has told of.

@@ -27,6 +27,7 @@ type Applier struct {
 	deleted  uint32                 // connections that Deletes of killed ones have ended since the last KillTold
 	observer Observer
 	ended    func(*wire.TransferEnd) // nil: nobody asked
+	ackAsked bool
 
 	ours    []meaning // by the sender's index
 	limbo   limbo
@@ -122,6 +123,14 @@ func (a *Applier) Apply(body []byte, now int64) {
 	}
 }
 
+// AckAsked reports whether what was applied since it was called last asks for an
+// acknowledgement at once.
+func (a *Applier) AckAsked() bool {
+	asked := a.ackAsked
+	a.ackAsked = false
+	return asked
+}
+
 // message applies one message and reports whether it could be.
 func (a *Applier) message(f *wire.Frame, now int64) bool {
 	switch f.Type {
@@ -147,6 +156,12 @@ func (a *Applier) message(f *wire.Frame, now int64) bool {
 			return false
 		}
 		a.ended(&e)
+	case wire.TypeAckRequest:
+		var q wire.AckRequest
+		if q.Decode(f) != nil {
+			return false
+		}
+		a.ackAsked = true
 	}
 	return true // also a type of a later version: skipped
 }

@@ -28,7 +28,9 @@ type Journal struct {
 	count int    // messages in it
 	merge coalescer
 
-	sent atomic.Uint64 // number of the last batch handed out
+	sent  atomic.Uint64 // number of the last batch handed out
+	asked bool          // the open batch asks for an acknowledgement
+	ack   acknowledgement
 
 	mu      sync.Mutex // guards the backlog
 	backlog []entry
@@ -145,7 +147,7 @@ func (j *Journal) Flush() {
 	j.mu.Unlock()
 	j.sent.Store(number)
 	j.outlet.send(seal.Lane(j.lane), j.sealed, j.open)
-	j.open, j.count = j.open[:0], 0
+	j.open, j.count, j.asked = j.open[:0], 0, false
 	j.merge.reset()
 }
 

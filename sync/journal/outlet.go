@@ -34,6 +34,7 @@ type Link struct {
 
 	Sent, Refused atomic.Uint64 // datagrams the socket took, and would not take
 	Closed        atomic.Uint64 // times the kernel said that nobody listens at the peer's address
+	Silent        atomic.Bool   // nothing has been heard of the peer for too long
 }
 
 // Send seals plaintext on a lane and hands it to the socket. It never blocks: what the
@@ -71,6 +72,16 @@ type Outlet struct {
 
 // NewOutlet returns an outlet to the given peers.
 func NewOutlet(links []*Link) *Outlet { return &Outlet{links: links} }
+
+// heard reports whether there is a peer that can be expected to answer.
+func (o *Outlet) heard() bool {
+	for _, l := range o.links {
+		if !l.Silent.Load() && l.Sessions.Session() != nil {
+			return true
+		}
+	}
+	return false
+}
 
 func (o *Outlet) send(lane seal.Lane, scratch, plaintext []byte) {
 	for _, l := range o.links {

@@ -19,6 +19,23 @@ func (a *Ack) Decode(f *Frame) error {
 	return c.end()
 }
 
+// AckRequestMax is the length of an AckRequest, in bytes with its frame header.
+const AckRequestMax = FrameHeaderSize
+
+// AckRequest, in a batch of a lane, asks for an Ack as soon as the batch is applied: a first
+// packet waits for it. A receiver that does not know the message acknowledges by its
+// heartbeats, as ever.
+type AckRequest struct{}
+
+// Append appends an AckRequest, which has no body.
+func (*AckRequest) Append(dst []byte) []byte { return beginFrame(dst, TypeAckRequest, 0) }
+
+// Decode reads an AckRequest.
+func (*AckRequest) Decode(f *Frame) error {
+	c := f.open(TypeAckRequest, 0)
+	return c.end()
+}
+
 // Nack asks for the batches First to Last of one of the receiver's lanes again.
 type Nack struct {
 	Lane        uint16

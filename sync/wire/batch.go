@@ -91,6 +91,7 @@ const (
 	TypeNeighbor      Type = 19
 	TypeKill          Type = 20
 	TypeTransferEnd   Type = 21
+	TypeAckRequest    Type = 22
 	TypeDigest        Type = 32
 	TypeProof         Type = 33
 
@@ -100,7 +101,7 @@ const (
 var typeNames = map[Type]string{
 	TypeHello: "hello", TypeHeartbeat: "heartbeat", TypeAnnounce: "announce", TypeGoodbye: "goodbye",
 	TypeAck: "ack", TypeNack: "nack", TypeLost: "lost", TypeUpdateRequest: "update-request",
-	TypeInsert: "insert", TypeUpdate: "update", TypeDelete: "delete",
+	TypeInsert: "insert", TypeUpdate: "update", TypeDelete: "delete", TypeAckRequest: "ack-request",
 	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed",
 	TypeDigest: "digest", TypeProof: "proof", TypeTransferRequest: "transfer-request", TypeTransferEnd: "transfer-end",
 	TypeStanding: "standing", TypeOrder: "order", TypeAnswer: "answer", TypeFetch: "fetch", TypeChunk: "chunk",

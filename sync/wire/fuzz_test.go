@@ -42,6 +42,7 @@ func FuzzHeartbeat(f *testing.F)     { fuzz(f, TypeHeartbeat, "heartbeat") }
 func FuzzAnnounce(f *testing.F)      { fuzz(f, TypeAnnounce, "announce") }
 func FuzzGoodbye(f *testing.F)       { fuzz(f, TypeGoodbye, "goodbye") }
 func FuzzAck(f *testing.F)           { fuzz(f, TypeAck, "ack") }
+func FuzzAckRequest(f *testing.F)    { fuzz(f, TypeAckRequest, "ack-request") }
 func FuzzNack(f *testing.F)          { fuzz(f, TypeNack, "nack") }
 func FuzzLost(f *testing.F)          { fuzz(f, TypeLost, "lost") }
 func FuzzUpdateRequest(f *testing.F) { fuzz(f, TypeUpdateRequest, "update-request") }

@@ -145,6 +145,7 @@ var messages = map[string]struct {
 	"announce":       {&Announce{Claim{Term: 77, Group: 0, Node: 3}}, func() message { return new(Announce) }},
 	"goodbye":        {&Goodbye{Claim{Term: 78, Group: 1, Node: 2}}, func() message { return new(Goodbye) }},
 	"ack":            {&Ack{lanesOf(1, 2, 3)}, func() message { return new(Ack) }},
+	"ack-request":    {&AckRequest{}, func() message { return new(AckRequest) }},
 	"nack":           {&Nack{Lane: 2, First: 10, Last: 12}, func() message { return new(Nack) }},
 	"lost":           {&Lost{Lane: 63, First: 100}, func() message { return new(Lost) }},
 	"update-request": {&UpdateRequest{Index: 5, Incarnation: 0x07770001}, func() message { return new(UpdateRequest) }},

@@ -19,6 +19,7 @@ type Status struct {
 	SynProxy    SynProxy    `json:"syn_proxy"`
 	Log         PacketLog   `json:"log"`
 	Overload    Overload    `json:"overload"`
+	Deferred    Deferred    `json:"deferred"`
 	Workers     []Worker    `json:"workers"`
 	History     []Event     `json:"history,omitempty"`
 }
@@ -154,6 +155,15 @@ type PacketLog struct {
 	Shed       uint64 `json:"shed"`       // found no room on their way out of a worker
 	Stored     uint64 `json:"stored"`     // in files
 	Lost       uint64 `json:"lost"`       // could not be written to a file
+}
+
+// Deferred counts first packets of rules with `sync = "defer"`, since the start.
+type Deferred struct {
+	Waited       uint64 `json:"waited"`       // for a peer to have the connection
+	Acknowledged uint64 `json:"acknowledged"` // of them, left when one had it
+	Late         uint64 `json:"late"`         // of them, left after defer_max without
+	Alone        uint64 `json:"alone"`        // left at once: no peer was heard
+	Full         uint64 `json:"full"`         // left at once: too many were waiting
 }
 
 // Worker is one worker's life signs.

@@ -222,6 +222,7 @@ func (d *daemon) openWorkers(plan *plan) error {
 		w, err := dataplane.NewWorker(dataplane.Config{
 			ID: i, Workers: len(d.queues), Node: d.number, Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
 			Journal: d.lanes[i], Fragments: fragments, Overloads: d.overloads, SynProxy: d.synProxy, Resolver: d.routes, Log: d.packetLog.packets,
+			DeferMax: plan.deferMax,
 		})
 		if err != nil {
 			return err

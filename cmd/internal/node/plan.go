@@ -43,6 +43,7 @@ type plan struct {
 	priority                        int32
 	timing                          cluster.Timing
 	alone                           cluster.Alone
+	deferMax                        time.Duration // of first packets that wait for a peer
 }
 
 func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
@@ -53,6 +54,7 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 			Lease: p.Cluster.Lease.V.Nanoseconds(), AloneAfter: p.Cluster.AloneAfter.V.Nanoseconds(),
 		},
 	}
+	pl.deferMax = p.Cluster.DeferMax.V
 	if len(p.Groups) != 1 {
 		return nil, fmt.Errorf("%s: %d groups of ports: one is built so far", p.File, len(p.Groups))
 	}

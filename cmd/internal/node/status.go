@@ -36,6 +36,19 @@ func (d *daemon) synProxyStatus() api.SynProxy {
 	return s
 }
 
+// deferStatus adds up the workers' deferred first packets.
+func (d *daemon) deferStatus() (s api.Deferred) {
+	for _, w := range d.workers {
+		c := w.Deferrals()
+		s.Waited += c.Waited
+		s.Acknowledged += c.Acknowledged
+		s.Late += c.Late
+		s.Alone += c.Alone
+		s.Full += c.Full
+	}
+	return s
+}
+
 // Status implements api.Daemon.
 func (d *daemon) Status(history bool) (api.Status, error) {
 	s := api.Status{
@@ -48,6 +61,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	s.SynProxy = d.synProxyStatus()
 	s.Log = d.logStatus()
 	s.Overload = d.overloadStatus()
+	s.Deferred = d.deferStatus()
 	now := gate.Now()
 	c := d.cluster.Status(now)
 	group := api.Group{
