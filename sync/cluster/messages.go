@@ -97,8 +97,13 @@ func (r *remote) onHello(m *wire.Hello) bool {
 		r.share.transfer.Forget()
 		r.lacked = false
 	}
+	begins := r.machine.Phase() != peer.Stream || r.machine.Boot() != m.Boot
 	if r.machine.Hello(m.Boot, m.Sent.Slice()) != nil {
 		return false
+	}
+	if begins {
+		// Asked now: soon the lanes will have told something, if not all.
+		r.empty = r.node.config.Table.Len() == 0
 	}
 	if m.Start == wire.StartedFilled {
 		r.machine.Partial()

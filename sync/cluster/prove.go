@@ -13,7 +13,7 @@ import (
 // Times of the proving.
 const (
 	roundEvery = 1000e6 // ns, between two rounds at least
-	// roundShare bounds what rounds cost: a pass over the table may take one part in so many
+	// roundShare bounds what rounds cost: passes over the table take one part in so many
 	// of the time until the next.
 	roundShare = 10
 	// proveEntries is how much of the table one step looks at: some 200 µs.
@@ -26,8 +26,8 @@ type prover struct {
 	node   *Node
 	rounds *repair.Rounds
 	ledger *digest.Ledger
-	last   int64 // when it was stepped last
-	took   int64 // how long the last pass did, ns
+	due    int64 // when the next round may begin
+	took   int64 // what the running pass has taken so far, ns, without what was done between its steps
 
 	sums      digest.Sums // ours, to compare with what a peer tells
 	pass      *digest.Pass
@@ -86,7 +86,11 @@ func (n *Node) Prove() (more bool) {
 func (p *prover) transfer(r *remote, now int64) bool {
 	acked := r.confirmed[r.share.bulk.Lane()].Load()
 	ready, _ := p.node.Ready()
-	return r.share.transfer.Step(proveEntries, now, acked, ready && p.node.config.Lease.Held(now))
+	moved := r.share.transfer.Step(proveEntries, now, acked, ready && p.node.config.Lease.Held(now))
+	if moved && !r.share.transfer.Running() {
+		p.due = now // what was told is to be proven
+	}
+	return moved
 }
 
 // discard ends more of what a peer no longer has, if this node does not forward itself.
@@ -136,7 +140,7 @@ func (p *prover) compare(now int64) bool {
 // forwards, and while a peer that hears it is not ready.
 func (p *prover) round(now int64) bool {
 	if !p.rounds.Running() {
-		if now-p.rounds.Began() < max(roundEvery, p.took*roundShare) && p.rounds.Began() != 0 || !p.wanted(now) {
+		if now < p.due || !p.wanted(now) {
 			return false
 		}
 		for _, r := range p.node.remotes {
@@ -144,10 +148,14 @@ func (p *prover) round(now int64) bool {
 			r.share.positions = append(r.share.positions[:0], sent.Slice()...)
 		}
 		p.rounds.Begin(now)
+		p.took = 0
 		return true
 	}
-	if p.rounds.Step(proveEntries, now) {
-		p.took = now - p.rounds.Began()
+	before := p.node.clock()
+	done := p.rounds.Step(proveEntries, before)
+	p.took += p.node.clock() - before
+	if done {
+		p.due = p.rounds.Began() + max(roundEvery, p.took*roundShare)
 		for _, r := range p.node.remotes {
 			p.rounds.Each(r.share.positions, journal.BatchMax, func(d *wire.Digest) {
 				p.batch = d.Append(wire.AppendControlHeader(p.batch[:0]))
@@ -162,8 +170,8 @@ func (p *prover) round(now int64) bool {
 func (p *prover) wanted(now int64) bool {
 	heard := false
 	for _, r := range p.node.remotes {
-		if r.heard.Load() == 0 || r.link.peer.Session() == nil {
-			continue
+		if r.heard.Load() == 0 || r.link.peer.Session() == nil || r.share.transfer.Running() {
+			continue // nobody there, or nothing that a round could show: all of it is on its way
 		}
 		heard = true
 		if b := r.last.Load(); b != nil && !b.Ready {
@@ -216,7 +224,7 @@ func (r *remote) prove() {
 func (r *remote) ask() {
 	if r.machine.Lacks() && !r.lacked {
 		r.lacked = true
-		if r.node.config.Table.Len() == 0 {
+		if r.empty {
 			r.need.All(r.now)
 		} else {
 			r.need.Prove()

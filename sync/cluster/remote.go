@@ -54,6 +54,7 @@ type remote struct {
 	comparing bool // the prover has a round of this peer's
 	need      repair.Need
 	lacked    bool          // the need is for what the lanes cannot give
+	empty     bool          // this node's table was, when the peer's life was heard first
 	named     *repair.Named // since the transfer namedFor was asked for
 	namedFor  uint32
 
