@@ -73,7 +73,8 @@ var floors = []floor{
 	{"sync/simulator/run", 8, "the command that runs, replays and shrinks schedules"},
 	{"cmd/internal/...", 7, "what only the commands need"},
 	{"bench/ruleset", 7, "filters and packets to measure the classifier with"},
-	{"bench/tracker", 7, "the tracker alone, measured without sockets"},
+	{"bench/tracker", 6, "the tracker alone, measured without sockets"},
+	{"bench/replica", 7, "replication between two nodes of one process, measured"},
 	{"bench/gen", 7, "load generators, which only the benchmarks need"},
 	{"bench/peers", 7, "other firewalls to measure against, which only the benchmarks need"},
 

@@ -23,6 +23,7 @@ type forwarder struct {
 type running struct {
 	pids []int // processes or kernel threads that do its work
 	end  func()
+	wire func() (uint64, error) // bytes that its sync link has carried so far; nil: it has none
 }
 
 // cpu is the CPU time it has used so far.
@@ -49,6 +50,7 @@ type sample struct {
 	rate    float64 // packets/s at the sink
 	offered float64 // packets/s that the generator made
 	cost    float64 // ns of the forwarder's own CPU time per packet at the sink
+	wire    float64 // bytes on its sync link per packet at the sink
 }
 
 // measure sends traffic through a forwarder for a while.
@@ -79,12 +81,22 @@ func (l *line) measure(ctx context.Context, f forwarder, t traffic, length time.
 		if _, err := g.Send(30*time.Second, t.warmUp()); err != nil {
 			return err
 		}
-		cpu := at.cpu()
+		cpu, carried := at.cpu(), uint64(0)
+		if at.wire != nil {
+			if carried, err = at.wire(); err != nil {
+				return err
+			}
+		}
 		w, err := l.window(g, length)
 		if err != nil {
 			return err
 		}
 		s = sample{rate: w.rate(), offered: w.offered(), cost: float64(at.cpu()-cpu) / float64(w.arrived)}
+		if at.wire != nil {
+			now, err := at.wire()
+			s.wire = float64(now-carried) / float64(w.arrived)
+			return err
+		}
 		return nil
 	})
 	if err != nil {

@@ -27,19 +27,54 @@ func (l *line) buildHoldfast(ctx context.Context) (string, error) {
 // holdfast is the daemon itself, a single node with one pass rule.
 func holdfast(binary string, connections int) forwarder {
 	return forwarder{"holdfast", func(ctx context.Context, l *line) (running, error) {
-		socket := filepath.Join(l.dir, "holdfast.sock")
-		for file, text := range map[string]string{
-			"node.toml": fmt.Sprintf(`policy = "policy.toml"
+		proc, err := l.startHoldfast(ctx, daemon{binary: binary, space: l.fw, dir: l.dir, name: "bench", devices: [2]string{"f0", "f1"}, connections: connections})
+		if err != nil {
+			return running{}, err
+		}
+		if err := l.await(ctx, binary, l.dir, "active"); err != nil {
+			return running{}, err
+		}
+		return processRunning(proc), pinAll(proc.Pid(), coreFirewall)
+	}}
+}
+
+// daemon is one node of Holdfast, as a bench needs it.
+type daemon struct {
+	binary, dir, name string
+	space             *lab.Namespace
+	devices           [2]string // lan and wan
+	connections       int
+	cluster           string // the [cluster] of its node file; empty: it is alone
+}
+
+func (d *daemon) socket() string { return filepath.Join(d.dir, "holdfast.sock") }
+
+// startHoldfast writes a daemon's files and starts it.
+func (l *line) startHoldfast(ctx context.Context, d daemon) (*lab.Process, error) {
+	for file, text := range map[string]string{
+		"node.toml": fmt.Sprintf(`policy = "policy.toml"
 socket = %q
 [node]
-name = "bench"
+name = %q
 [devices]
-lan = { device = "f0" }
-wan = { device = "f1" }
+lan = { device = %q }
+wan = { device = %q }
 [limits]
 connections = %d
-`, socket, connections),
-			"policy.toml": `[ports.lan]
+%s`, d.socket(), d.name, d.devices[0], d.devices[1], d.connections, d.cluster),
+		"policy.toml": benchPolicy,
+	} {
+		if err := os.WriteFile(filepath.Join(d.dir, file), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return d.space.Start(ctx, lab.Program{
+		Path: d.binary, Args: append([]string{"run", "--config", filepath.Join(d.dir, "node.toml")}, l.extra...), Stderr: os.Stderr,
+	})
+}
+
+// benchPolicy has one rule, which lets everything out.
+const benchPolicy = `[ports.lan]
 addresses = ["10.1.255.254/16"]
 mac = "02:48:46:00:00:01"
 [ports.wan]
@@ -59,39 +94,33 @@ id = "all"
 action = "pass"
 in = "lan"
 out = "wan"
-`,
-		} {
-			if err := os.WriteFile(filepath.Join(l.dir, file), []byte(text), 0o600); err != nil {
-				return running{}, err
-			}
+`
+
+// await waits until the daemon in dir has a role, and is ready in it.
+func (l *line) await(ctx context.Context, binary, dir, role string) error {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		has, err := hasRole(ctx, binary, filepath.Join(dir, "holdfast.sock"), role)
+		if has {
+			return nil
 		}
-		proc, err := l.fw.Start(ctx, lab.Program{
-			Path: binary, Args: append([]string{"run", "--config", filepath.Join(l.dir, "node.toml")}, l.extra...), Stderr: os.Stderr,
-		})
-		if err != nil {
-			return running{}, err
+		if time.Now().After(deadline) {
+			return fmt.Errorf("holdfast did not become %s: %w", role, err)
 		}
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			active, err := isActive(ctx, binary, socket)
-			if active {
-				return processRunning(proc), pinAll(proc.Pid(), coreFirewall)
-			}
-			if time.Now().After(deadline) {
-				return running{}, fmt.Errorf("holdfast did not become active: %w", err)
-			}
-		}
-	}}
+	}
 }
 
-// isActive asks a daemon for its role, as a script would.
-func isActive(ctx context.Context, binary, socket string) (bool, error) {
+// hasRole asks a daemon for its role, as a script would.
+func hasRole(ctx context.Context, binary, socket, role string) (bool, error) {
 	// Exit status 1 is degraded: the object says more.
 	out, err := exec.CommandContext(ctx, binary, "status", "--json", "--socket", socket).Output()
 	var status struct {
-		Groups []struct{ Role string }
+		Groups []struct {
+			Role  string
+			Ready bool
+		}
 	}
 	if jsonErr := json.Unmarshal(out, &status); jsonErr != nil {
 		return false, errors.Join(err, jsonErr)
 	}
-	return len(status.Groups) > 0 && status.Groups[0].Role == "active", nil
+	return len(status.Groups) > 0 && status.Groups[0].Role == role && status.Groups[0].Ready, nil
 }

@@ -43,6 +43,7 @@ const dstPort = 9
 type line struct {
 	lab           *lab.Lab
 	gen, fw, sink *lab.Namespace
+	standby       *lab.Namespace // where the row has a second firewall
 	dir           string
 	extra         []string // arguments of `holdfast run`
 	napi          []int    // kernel threads that receive for fw, where the kernel forwards

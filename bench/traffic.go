@@ -57,7 +57,12 @@ func (l *line) open(ctx context.Context, t traffic) (source, error) {
 
 // warmUp is how many frames a source sends before what is measured: until every flow has
 // been seen, some of them twice.
-func (t traffic) warmUp() uint64 { return uint64(t.flows)*3 + 100_000 }
+func (t traffic) warmUp() uint64 {
+	if t.flows == gen.AllNew {
+		return 10_000 // each begins a connection
+	}
+	return uint64(t.flows)*3 + 100_000
+}
 
 // drain attaches a sink to s0.
 func (l *line) drain(flows uint32, mode gen.SinkMode) (s *gen.Sink, err error) {
