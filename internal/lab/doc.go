@@ -23,6 +23,11 @@
 //
 // All methods may be called from several goroutines at once.
 //
+// # Bad links
+//
+// Impair is a link for UDP that loses, duplicates, delays and thereby reorders, from a seed,
+// and counts exactly what it did: kernels without netem have it too.
+//
 // # What it is not
 //
 // It changes nothing outside the namespaces it made: no name in /run/netns, no link,
