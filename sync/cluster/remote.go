@@ -14,10 +14,14 @@ import (
 	"holdfast/sync/wire"
 )
 
+// nacksMax is how many requests for batches one datagram carries: at 24 bytes each, within
+// journal.BatchMax.
+const nacksMax = 32
+
 // Times of a remote's reader.
 const (
 	readWait   = 5 * time.Millisecond // between two looks at what is due
-	nackRetry  = int64(20e6)          // ns; above a round trip on a sync link
+	nackFirst  = int64(50e6)          // ns, for an answer to a request, before the round trip was measured
 	helloEvery = int64(500e6)         // ns
 )
 
@@ -41,7 +45,8 @@ type remote struct {
 	unacked               int           // batches delivered since the last Ack
 	helloAt               int64
 	under                 *seal.Session    // that the datagram at hand was sealed under,
-	counter               uint64           // and its counter
+	counter               uint64           // its counter,
+	on                    seal.Lane        // and its lane
 	beats                 order            // of the peer's beats
 	answers               chan wire.Killed // to kills of the peer, for the reader to send
 	outbox                chan []byte      // other control batches, likewise
@@ -73,6 +78,7 @@ type remote struct {
 	confirmed  [LanesMax]atomic.Uint64 // what it has applied of ours
 	behind     atomic.Uint64
 	resent     atomic.Uint64
+	gaps       atomic.Pointer[Gaps]
 	malformed  atomic.Uint64
 }
 
@@ -91,7 +97,7 @@ func newRemote(n *Node, number uint16, l *PeerLink) *remote {
 	}
 	r.applier.Observe(r)
 	r.applier.OnTransferEnd(r.onTransferEnd)
-	r.machine = peer.New(r.deliver, nackRetry)
+	r.machine = peer.New(r.deliver, nackFirst)
 	why := "no hello yet"
 	r.incomplete.Store(&why)
 	return r
@@ -113,7 +119,7 @@ func (r *remote) datagram(b []byte) seal.Outcome {
 		// What a life before has sent may come late: its session lingers. It would be taken
 		// for something that this life says.
 		if current := r.link.peer.Session(); bootOf(res.Session) == bootOf(current) {
-			r.under, r.counter = res.Session, res.Counter
+			r.under, r.counter, r.on = res.Session, res.Counter, res.Lane
 			r.plaintext(res.Plaintext)
 		}
 	}
@@ -131,7 +137,11 @@ func (r *remote) plaintext(b []byte) {
 		if r.machine.Phase() == peer.Stream && r.machine.Boot() != bootOf(r.under) {
 			return // of a life whose hello has not come yet: it is asked for then
 		}
-		if r.machine.Batch(h.Lane, h.Sequence, body) != nil {
+		how := peer.First
+		if r.on == laneAnswer { // resends are sealed there, so what comes late is told from what was sent again
+			how = peer.Again
+		}
+		if r.machine.Batch(r.now, h.Lane, h.Sequence, how, body) != nil {
 			r.malformed.Add(1)
 		}
 		r.acknowledge()
@@ -214,10 +224,7 @@ func (r *remote) due() {
 		r.sendHello(bootOf(s))
 	}
 	r.nacks = r.machine.Nacks(r.now, r.nacks[:0])
-	for _, k := range r.nacks {
-		m := wire.Nack{Lane: k.Lane, First: k.First, Last: k.Last}
-		r.sendControl(m.Append)
-	}
+	r.sendNacks()
 	r.sendAnswers()
 	r.sendOutbox()
 	r.prove()
@@ -238,6 +245,13 @@ func (r *remote) publish() {
 	}
 	r.lanes.Store(int32(n))
 	r.behind.Store(r.machine.Behind())
+	gaps := Gaps{
+		Wait: r.machine.Wait(r.now), Retry: r.machine.Retry(),
+		Asked: r.machine.Asked, Needless: r.machine.Duplicate, Shed: r.machine.Shed, Lost: r.machine.Gone,
+	}
+	if last := r.gaps.Load(); last == nil || *last != gaps {
+		r.gaps.Store(&gaps)
+	}
 	ok, why := r.need.Complete()
 	if ok && r.lacked {
 		r.lacked = false
@@ -256,6 +270,21 @@ func (r *remote) publish() {
 	report := r.need.Report()
 	if last := r.report.Load(); last == nil || *last != report {
 		r.report.Store(&report)
+	}
+}
+
+// sendNacks tells what is asked for, in as few datagrams as it fits.
+func (r *remote) sendNacks() {
+	for rest := r.nacks; len(rest) > 0; {
+		n := min(len(rest), nacksMax)
+		r.sendControl(func(b []byte) []byte {
+			for _, k := range rest[:n] {
+				m := wire.Nack{Lane: k.Lane, First: k.First, Last: k.Last}
+				b = m.Append(b)
+			}
+			return b
+		})
+		rest = rest[n:]
 	}
 }
 

@@ -31,7 +31,8 @@ type PeerStatus struct {
 	Heard       int64 // CLOCK_BOOTTIME ns, 0: never
 	Behind      uint64
 	Unconfirmed uint64
-	Resent      uint64
+	Resent      uint64 // batches sent to the peer again
+	Gaps        Gaps   // what was missing of its lanes, and what that says of the link
 	SamePolicy  bool
 	Standing    *wire.Standing // what it has told of its policies; nil: nothing yet
 	MTUs        []uint16       // of its ports, by number; meaningful where the policy is the same
@@ -40,6 +41,15 @@ type PeerStatus struct {
 	Proof       Proof          // what the peer says of its table and ours
 	Told        uint64         // connections that transfers have told the peer
 	Rejected    map[string]uint64
+}
+
+// Gaps is how a node asks a peer for what is missing (package peer).
+type Gaps struct {
+	Wait, Retry int64  // before a missed batch is asked for, and asked for again, ns
+	Asked       uint64 // batches asked for
+	Needless    uint64 // batches that came although they were there
+	Shed        uint64 // batches that came too early to be held
+	Lost        uint64 // batches that the peer no longer had
 }
 
 // Proof is what a peer has found, comparing its table with what this node told of its own.
@@ -102,6 +112,9 @@ func (r *remote) status() PeerStatus {
 	}
 	if p := r.proof.Load(); p != nil {
 		s.Proof = *p
+	}
+	if g := r.gaps.Load(); g != nil {
+		s.Gaps = *g
 	}
 	s.Discarded, s.Told = r.discarded.Load(), r.share.transfer.Told()
 	for _, why := range seal.Rejects() {

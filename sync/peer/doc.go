@@ -5,7 +5,9 @@
 // Every worker of the peer is a lane: a stream of batches numbered from 1 since the
 // peer's boot. The machine hands batches on in that order, holds a bounded number that
 // came too early, asks for gaps (Nack) until they are filled, and notices when the
-// peer no longer has what is missing.
+// peer no longer has what is missing. How long it waits before it asks follows from how
+// late batches come on this link, and before it asks again from how long answers take
+// (wait.go, gap.go).
 //
 //	Probe --Hello--> Stream --every lane contiguous past what Hello named--> Stream, Complete
 //	  ^                |  \

@@ -1,74 +1,145 @@
 package peer
 
-// heldMax is how many batches of one lane are held that came before their turn. At
-// 1,400 bytes each that bounds a lane at 360 KB.
-const heldMax = 256
+// heldMax is how far past the next batch of a lane the machine looks: as many as the
+// sender keeps. At 5,000 batches a second that is 0.8 s, time for a batch to be lost
+// several times over on a link of 40 ms there and back.
+const heldMax = 4096
+
+// askedMax is how many batches of one lane may be asked for and not have come yet: what
+// a joiner lacks comes in bursts of 700 KB at most, which a socket's buffer holds.
+const askedMax = 512
+
+// rangeMax is how many batches one request names: the sender sends no more for one.
+const rangeMax = 256
 
 // lane is one stream of the peer.
-// Invariant: a held batch has next < seq < next+heldMax and lies in held[seq%heldMax].
+// Invariant: a batch with next <= number <= edge is held or missed, and has its slot.
 type lane struct {
 	next  uint64 // the batch to deliver next
+	edge  uint64 // the newest batch that was held or missed; next-1 where nothing is
 	known uint64 // the highest number known to be sent
 	hello uint64 // the last batch sent when the peer said hello
 	lost  bool   // the peer could not resend something
 
-	asked     int64  // when the gap before next was last asked for; 0: no gap
-	askedFor  uint64 // the value of next at that time, or when it last moved since
-	askedTo   uint64 // the last batch that was asked for
-	firstMiss uint64 // the newest batch, given one retry interval to arrive by itself
+	slots []slot // by number % heldMax; nil until something is missed
+	fresh list   // missed and not asked for, in the order in which they were missed
+	asked list   // asked for, in the order in which they were
 
-	held []held // nil until something comes early
+	progress int64 // when something that was asked for came last
+	backoff  uint8 // doublings of the wait for an answer: nothing came at all
 }
 
-type held struct {
-	seq  uint64 // 0: empty
-	body []byte // its capacity is kept for re-use
+// slot is what is known of one batch past those delivered. When the batch was delivered
+// the slot still tells when it had been missed, until another takes its place.
+type slot struct {
+	seq       uint64
+	body      []byte // of a held batch
+	missed    int64  // when a later one had come, ns
+	asked     int64  // when it was asked for last, ns
+	overtaken int64  // when an answer to a later request came, ns; 0: not yet
+	older     uint16 // neighbours in the list that it is in
+	newer     uint16
+	state     state
+	again     bool // it was asked for more than once
 }
 
-// hold keeps a batch that came early, and reports whether there was room for it.
-func (l *lane) hold(seq uint64, body []byte) bool {
-	if seq-l.next >= heldMax {
-		return false
-	}
-	if l.held == nil {
-		l.held = make([]held, heldMax)
-	}
-	h := &l.held[seq%heldMax]
-	h.seq = seq
-	h.body = append(h.body[:0], body...)
-	return true
+// state is where a batch stands.
+type state uint8
+
+const (
+	settled state = iota // not missed, or delivered
+	missed               // in lane.fresh
+	asked                // in lane.asked
+	held
+)
+
+// none ends a list.
+const none = 1<<16 - 1
+
+// list is a queue of slots, linked by their places in the ring.
+type list struct {
+	oldest, newest uint16
+	count          int
 }
 
-// take returns the held batch whose turn it is.
-func (l *lane) take() (body []byte, ok bool) {
-	if l.held == nil {
-		return nil, false
-	}
-	h := &l.held[l.next%heldMax]
-	if h.seq != l.next {
-		return nil, false
-	}
-	h.seq = 0
-	return h.body, true
+func newLane(hello uint64) lane {
+	return lane{next: 1, hello: hello, fresh: list{none, none, 0}, asked: list{none, none, 0}}
 }
 
-// drop forgets held batches that the lane has passed.
-func (l *lane) drop() {
-	for i := range l.held {
-		if l.held[i].seq < l.next {
-			l.held[i].seq = 0
+func (l *lane) slot(seq uint64) *slot { return &l.slots[seq%heldMax] }
+
+// find returns the slot of a batch, nil if it has none.
+func (l *lane) find(seq uint64) *slot {
+	if l.slots == nil {
+		return nil
+	}
+	if s := l.slot(seq); s.seq == seq {
+		return s
+	}
+	return nil
+}
+
+// push makes a slot the newest of a list.
+func (l *lane) push(q *list, s *slot, st state) {
+	at := uint16(s.seq % heldMax)
+	s.state, s.older, s.newer = st, q.newest, none
+	if q.newest == none {
+		q.oldest = at
+	} else {
+		l.slots[q.newest].newer = at
+	}
+	q.newest = at
+	q.count++
+}
+
+// unlink takes a slot out of the list that it is in.
+func (l *lane) unlink(s *slot) {
+	q := &l.fresh
+	switch s.state {
+	case asked:
+		q = &l.asked
+	case settled, held:
+		return
+	}
+	if s.older == none {
+		q.oldest = s.newer
+	} else {
+		l.slots[s.older].newer = s.newer
+	}
+	if s.newer == none {
+		q.newest = s.older
+	} else {
+		l.slots[s.newer].older = s.older
+	}
+	q.count--
+	s.state = settled
+}
+
+// miss notes at now that every batch before end was sent: what is new of them is missed.
+func (l *lane) miss(now int64, end uint64) {
+	end = min(end, l.next+heldMax)
+	if l.edge+1 >= end {
+		return
+	}
+	if l.slots == nil {
+		l.slots = make([]slot, heldMax)
+	}
+	for l.edge+1 < end {
+		l.edge++
+		s := l.slot(l.edge)
+		*s = slot{seq: l.edge, missed: now}
+		l.push(&l.fresh, s, missed)
+	}
+}
+
+// answered notes at now that a batch came that had been asked for: an answer to every
+// earlier request has been overtaken.
+func (l *lane) answered(now int64, s *slot) {
+	l.progress, l.backoff = now, 0
+	for at := s.older; at != none; at = l.slots[at].older {
+		if l.slots[at].overtaken != 0 {
+			return // and those before it too
 		}
+		l.slots[at].overtaken = now
 	}
-}
-
-// gapEnd returns the last missing batch of the gap that begins at next.
-func (l *lane) gapEnd() uint64 {
-	end := l.next
-	for end < l.known && end-l.next < heldMax-1 {
-		if l.held != nil && l.held[(end+1)%heldMax].seq == end+1 {
-			return end
-		}
-		end++
-	}
-	return end
 }

@@ -1,8 +1,10 @@
 package peer
 
-import "holdfast/internal/mutant"
+import (
+	"fmt"
 
-import "fmt"
+	"holdfast/internal/mutant"
+)
 
 // LanesMax bounds the lanes of one peer: 63 workers and the control lane.
 const LanesMax = 64
@@ -44,18 +46,28 @@ type Machine struct {
 	phase   Phase
 	boot    uint64
 	lanes   []lane
-	partial bool  // the peer's table holds more than its lanes have told
-	whole   bool  // and it has come by another way once, in this life of the peer
-	retry   int64 // ns between two requests for the same gap
+	partial bool // the peer's table holds more than its lanes have told
+	whole   bool // and it has come by another way once, in this life of the peer
+	late    lateness
+	trip    roundTrip
+	free    [][]byte // bodies of held batches, for re-use
+	made    int      // bodies there are
 
-	// Counters of what came, for status.
+	// Counters of what came, for status. Duplicate counts what was sent again and not needed.
 	Delivered, Duplicate, Early, Shed uint64
+	Asked                             uint64 // batches asked for
+	Gone                              uint64 // batches that the peer no longer had
 }
 
-// New returns a machine in Probe. retry is the time between two requests for the same
-// gap, in nanoseconds: about a round trip.
+// bodiesMax is how many batches that came before their turn are held of all lanes
+// together: 11.5 MB at 1,400 bytes each. The slots that say where each stands take
+// 256 KiB for every lane that something was ever missing of.
+const bodiesMax = 8192
+
+// New returns a machine in Probe. retry is how long an answer to a request is waited
+// for, in nanoseconds, before the round trip was measured.
 func New(deliver Deliver, retry int64) *Machine {
-	return &Machine{deliver: deliver, retry: retry}
+	return &Machine{deliver: deliver, trip: roundTrip{first: retry}}
 }
 
 // Hello begins, or begins anew, the streams of a peer's life: boot names the life,
@@ -68,8 +80,9 @@ func (m *Machine) Hello(boot uint64, last []uint64) error {
 	if m.phase != Stream || m.boot != boot || len(m.lanes) != len(last) {
 		m.phase, m.boot, m.partial, m.whole = Stream, boot, false, false
 		m.lanes = make([]lane, len(last))
+		m.free, m.made = nil, 0
 		for i := range m.lanes {
-			m.lanes[i] = lane{next: 1, hello: last[i]}
+			m.lanes[i] = newLane(last[i])
 		}
 	}
 	m.Sent(last)
@@ -114,8 +127,9 @@ func (m *Machine) Sent(last []uint64) {
 	}
 }
 
-// Batch takes in batch seq of a lane and delivers whatever is in order now.
-func (m *Machine) Batch(laneID uint16, seq uint64, body []byte) error {
+// Batch takes in batch seq of a lane, which came at now (ns), and delivers whatever is in
+// order now.
+func (m *Machine) Batch(now int64, laneID uint16, seq uint64, how Sending, body []byte) error {
 	if m.phase != Stream {
 		return fmt.Errorf("lane %d: batch before hello", laneID)
 	}
@@ -124,21 +138,67 @@ func (m *Machine) Batch(laneID uint16, seq uint64, body []byte) error {
 	}
 	l := &m.lanes[laneID]
 	l.known = max(l.known, seq)
+	l.miss(now, seq)
+	m.learn(now, l, seq, how)
+	if mutant.GapSkipped && seq > l.next {
+		l.skip(m, seq)
+	}
 	switch {
 	case seq < l.next:
 		m.Duplicate++
-		return nil
-	case seq > l.next && !mutant.GapSkipped:
-		if l.hold(seq, body) {
-			m.Early++
-		} else {
-			m.Shed++ // too far ahead: asked for again when its turn is near
+	case seq > l.next:
+		m.hold(now, l, seq, body)
+	default:
+		if s := l.find(seq); s != nil {
+			l.unlink(s)
 		}
+		l.edge = max(l.edge, seq)
+		m.hand(laneID, l, body)
+		m.handHeld(laneID, l)
+	}
+	return nil
+}
+
+// hold keeps a batch that came before its turn.
+func (m *Machine) hold(now int64, l *lane, seq uint64, body []byte) {
+	if seq-l.next >= heldMax {
+		m.Shed++ // too far ahead: asked for when its turn is near
+		return
+	}
+	l.miss(now, seq+1)
+	s := l.slot(seq)
+	if s.state == held {
+		m.Duplicate++
+		return
+	}
+	kept := m.body()
+	if kept == nil {
+		m.Shed++ // it stays missed, or asked for
+		return
+	}
+	l.unlink(s)
+	s.state, s.body = held, append(kept, body...)
+	m.Early++
+}
+
+// body returns room for a batch, nil where too many are held.
+func (m *Machine) body() []byte {
+	if n := len(m.free); n > 0 {
+		b := m.free[n-1]
+		m.free = m.free[:n-1]
+		return b
+	}
+	if m.made == bodiesMax {
 		return nil
 	}
-	m.hand(laneID, l, body)
-	m.handHeld(laneID, l)
-	return nil
+	m.made++
+	return make([]byte, 0, 1536)
+}
+
+// release gives the room of a batch back.
+func (m *Machine) release(s *slot) {
+	m.free = append(m.free, s.body[:0])
+	s.state, s.body = settled, nil
 }
 
 func (m *Machine) hand(laneID uint16, l *lane, body []byte) {
@@ -149,8 +209,13 @@ func (m *Machine) hand(laneID uint16, l *lane, body []byte) {
 
 // handHeld delivers the held batches whose turn has come.
 func (m *Machine) handHeld(laneID uint16, l *lane) {
-	for body, ok := l.take(); ok; body, ok = l.take() {
-		m.hand(laneID, l, body)
+	for {
+		s := l.find(l.next)
+		if s == nil || s.state != held {
+			return
+		}
+		m.hand(laneID, l, s.body)
+		m.release(s)
 	}
 }
 
@@ -165,37 +230,21 @@ func (m *Machine) Lost(laneID uint16, first uint64) {
 		return // an old answer: the gap was filled meanwhile
 	}
 	l.lost = !mutant.LossHidden
-	l.next = first
+	m.Gone += first - l.next
+	l.skip(m, first)
 	m.handHeld(laneID, l)
-	l.drop()
 }
 
-// Nacks appends to out what is missing and due to be asked for at now (ns).
-func (m *Machine) Nacks(now int64, out []Range) []Range {
-	for i := range m.lanes {
-		l := &m.lanes[i]
-		if l.next > l.known {
-			l.asked = 0
-			continue
+// skip gives up every batch before first.
+func (l *lane) skip(m *Machine, first uint64) {
+	for seq := l.next; seq < first && seq <= l.edge; seq++ {
+		s := l.slot(seq)
+		l.unlink(s)
+		if s.state == held {
+			m.release(s)
 		}
-		if l.asked != 0 && l.next <= l.askedTo && l.next != l.askedFor {
-			// What was asked for is coming in: asking for the rest at every batch of it would
-			// bring it many times.
-			l.asked, l.askedFor = now, l.next
-		}
-		if l.asked != 0 && (now-l.asked < m.retry || mutant.GapAskedForOnce) && l.next <= l.askedTo {
-			continue
-		}
-		if l.asked == 0 && now != 0 && l.next == l.known && l.firstMiss != l.next {
-			// The newest batch alone is missing: it may simply be on its way.
-			l.firstMiss = l.next
-			l.asked, l.askedFor, l.askedTo = now, l.next, l.next
-			continue
-		}
-		l.asked, l.askedFor, l.askedTo = now, l.next, l.gapEnd()
-		out = append(out, Range{Lane: uint16(i), First: l.next, Last: l.askedTo})
 	}
-	return out
+	l.next, l.edge = first, max(l.edge, first-1)
 }
 
 // Acks writes into out the number of the last batch delivered of each lane, and
