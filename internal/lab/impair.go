@@ -115,6 +115,7 @@ type direction struct {
 	how            Impairment
 	rng            *rand.Rand // the taker's
 	shed, refused  atomic.Uint64
+	underWay       atomic.Int64 // until it is counted as forwarded or refused
 
 	came, lost, duplicated, forwarded [Classes]atomic.Uint64
 
@@ -132,14 +133,12 @@ func newDirection(from, to *net.UDPConn, source, target netip.AddrPort, how Impa
 }
 
 func (d *direction) counts() (c Crossing) {
+	c.UnderWay = int(d.underWay.Load()) // first: where that is 0, the others are final
 	for i := range Classes {
 		c.Came[i], c.Lost[i] = d.came[i].Load(), d.lost[i].Load()
 		c.Duplicated[i], c.Forwarded[i] = d.duplicated[i].Load(), d.forwarded[i].Load()
 	}
 	c.Shed, c.Refused = d.shed.Load(), d.refused.Load()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	c.UnderWay = len(d.flights.waiting)
 	return c
 }
 
@@ -207,6 +206,9 @@ func (d *direction) send(datagram []byte, class int, at time.Time) bool {
 	}
 	d.mu.Lock()
 	soonest, ok := d.flights.add(datagram, class, at)
+	if ok {
+		d.underWay.Add(1)
+	}
 	d.mu.Unlock()
 	if soonest {
 		d.rouse()
@@ -251,8 +253,9 @@ func (d *direction) deliver() {
 		}
 		if _, err := d.to.WriteToUDPAddrPort(body, d.target); err != nil {
 			d.refused.Add(1)
-			continue
+		} else {
+			d.forwarded[class].Add(1)
 		}
-		d.forwarded[class].Add(1)
+		d.underWay.Add(-1)
 	}
 }
