@@ -246,7 +246,7 @@ func (r *remote) publish() {
 	r.lanes.Store(int32(n))
 	r.behind.Store(r.machine.Behind())
 	gaps := Gaps{
-		Wait: r.machine.Wait(r.now), Retry: r.machine.Retry(),
+		Wait: r.machine.Wait(), Retry: r.machine.Retry(),
 		Asked: r.machine.Asked, Needless: r.machine.Duplicate, Shed: r.machine.Shed, Lost: r.machine.Gone,
 	}
 	if last := r.gaps.Load(); last == nil || *last != gaps {

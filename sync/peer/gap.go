@@ -19,8 +19,10 @@ const (
 	Again                // on request
 )
 
-// Nacks appends to out what is missing and due to be asked for at now (ns).
+// Nacks appends to out what is missing and due to be asked for at now (ns). It is to be called
+// after every datagram and at least every stepMax.
 func (m *Machine) Nacks(now int64, out []Range) []Range {
+	now = m.time.at(now)
 	wait := m.late.wait(now)
 	for i := range m.lanes {
 		l := &m.lanes[i]
@@ -102,7 +104,7 @@ func (m *Machine) learn(now int64, l *lane, seq uint64, how Sending) {
 }
 
 // Wait returns how long a missed batch is waited for before it is asked for, in ns.
-func (m *Machine) Wait(now int64) int64 { return m.late.wait(now) }
+func (m *Machine) Wait() int64 { return m.late.wait(m.time.passed) }
 
 // Retry returns how long an answer is waited for, in ns.
 func (m *Machine) Retry() int64 { return m.trip.retry() }

@@ -156,13 +156,43 @@ func TestP6_ReorderingIsNotTakenForLoss(t *testing.T) {
 	if b.m.Asked != before {
 		t.Errorf("%d more were asked for when it knew the link", b.m.Asked-before)
 	}
-	if w := b.m.Wait(b.now); w < 15*ms || w > 30*ms {
+	if w := b.m.Wait(); w < 15*ms || w > 30*ms {
 		t.Errorf("it waits %d ns on a link that reorders by up to 19 ms", w)
 	}
 	b.from, b.to = ms, ms
 	b.run(1000, 30_000*ms)
-	if w := b.m.Wait(b.now); w != waitMin {
+	if w := b.m.Wait(); w != waitMin {
 		t.Errorf("it waits %d ns on a link that keeps order again", w)
+	}
+}
+
+// P6: what lies in the socket while the driver stands still is neither late nor lost.
+func TestP6_OwnStandstillIsNotTakenForLoss(t *testing.T) {
+	m, last := checked(t, 1)
+	if err := m.Hello(7, []uint64{0}); err != nil {
+		t.Fatal(err)
+	}
+	now := 1000 * ms
+	for seq := uint64(1); seq < 1000; seq += 2 {
+		if now += ms; seq%100 == 1 {
+			now += 300 * ms
+		}
+		for _, s := range []uint64{seq + 1, seq} { // neighbours change places
+			if err := m.Batch(now, 0, s, First, number(s)); err != nil {
+				t.Fatal(err)
+			}
+			if s == seq+1 && seq%100 == 99 {
+				now += 300 * ms // between the two
+			}
+			if got := m.Nacks(now, nil); len(got) != 0 && m.Wait() < stepMax {
+				if m.Asked > 1 { // it learns from the first
+					t.Fatalf("batch %d: asked for %v", s, got)
+				}
+			}
+		}
+	}
+	if last[0] != 1000 || m.Asked > 1 {
+		t.Errorf("delivered %d, asked for %d", last[0], m.Asked)
 	}
 }
 
@@ -190,7 +220,7 @@ func TestREL15_ResendsFollowTheLoss(t *testing.T) {
 			t.Errorf("loss %v, delay up to %d ns: %.2f of them in vain", c.loss, c.faster, got)
 		}
 		t.Logf("loss %v, delay to %d ms: %d lost, %d resent, %d in vain, waits %d us, retries after %d us",
-			c.loss, c.faster/ms, b.lost, b.resent, b.m.Duplicate, b.m.Wait(b.now)/1000, b.m.Retry()/1000)
+			c.loss, c.faster/ms, b.lost, b.resent, b.m.Duplicate, b.m.Wait()/1000, b.m.Retry()/1000)
 	}
 }
 

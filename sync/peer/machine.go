@@ -48,6 +48,7 @@ type Machine struct {
 	lanes   []lane
 	partial bool // the peer's table holds more than its lanes have told
 	whole   bool // and it has come by another way once, in this life of the peer
+	time    attention
 	late    lateness
 	trip    roundTrip
 	free    [][]byte // bodies of held batches, for re-use
@@ -136,6 +137,7 @@ func (m *Machine) Batch(now int64, laneID uint16, seq uint64, how Sending, body 
 	if int(laneID) >= len(m.lanes) || seq == 0 || seq > sequenceMax {
 		return fmt.Errorf("lane %d batch %d: no such lane or number", laneID, seq)
 	}
+	now = m.time.at(now)
 	l := &m.lanes[laneID]
 	l.known = max(l.known, seq)
 	l.miss(now, seq)

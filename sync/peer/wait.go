@@ -11,6 +11,24 @@ const (
 	silenceMax = 500e6 // and that, at most
 )
 
+// stepMax is how much time passes for a Machine from one call to the next, in ns at most:
+// two ticks of its driver.
+const stepMax = 10e6
+
+// attention is the time that a Machine has been looking. When its driver stands still, what
+// comes lies in the socket, and is neither late nor lost.
+type attention struct {
+	passed int64 // ns
+	last   int64 // the driver's clock
+}
+
+// at returns the time passed when the driver's clock shows now.
+func (a *attention) at(now int64) int64 {
+	a.passed += min(max(now-a.last, 0), stepMax)
+	a.last = max(a.last, now)
+	return a.passed
+}
+
 // lateness is how long to wait for a batch that a later one has overtaken, before it is
 // taken for lost: the longest that one was late, and a quarter more. The reordering
 // window of RFC 8985 section 6.2 does the same for TCP, from less: it cannot tell
