@@ -98,6 +98,8 @@ SOAK_FUZZTIME ?= 60s
 #	reload   two rulesets of 10,000 rules in turn, back to back for a minute, under packets
 #	datagrams  10,000,000 forged, replayed, cut, changed datagrams and ones of an old key
 #	rotation  20 changes of the key under replication
+#	link     two nodes, a link that loses 0.1, 1, 5 and 20 %, duplicates and reorders, 50,000
+#	         changes a second for a minute each (root)
 #	simulator  100,000 schedules of clusters in virtual time
 #	sizes    pings of 1,000 random sizes up to 65,507 bytes, in both families (root)
 #	test     all tests, shuffled, with the race detector
@@ -128,6 +130,7 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 	full nat ./nat 'TestREL20|TestREL38|TestI1_|TestI4_|TestI12_'; \
 	full pieces ./dataplane/fragment 'TestREL23'; \
 	full reload ./dataplane 'TestREL28_'; \
+	full link ./sync/cluster 'TestREL15'; \
 	full simulator ./sync/simulator 'TestREL4_|TestREL7_'; \
 	full datagrams ./sync/seal 'TestREL25_'; \
 	full rotation ./sync/cluster 'TestREL26_'; \

@@ -138,6 +138,7 @@ func (o *order) newer(s *seal.Session, counter uint64) bool {
 // onProgress takes in what a beat says of the streams, of this life of both ends.
 func (r *remote) onProgress(m *wire.Heartbeat) {
 	r.machine.Sent(m.Sent.Slice())
+	r.check.Sent(&m.Sent, r.now)
 	r.onAcked(m.Acked.Slice())
 }
 

@@ -22,7 +22,8 @@ type testNode struct {
 	t       *testing.T
 	node    *Node
 	table   *conntrack.Table
-	lane    *journal.Journal
+	lane    *journal.Journal // the first of lanes
+	lanes   []*journal.Journal
 	lease   gate.Lease
 	stuck   atomic.Bool
 	stop    context.CancelFunc
@@ -35,10 +36,26 @@ const capacity = 200_000
 // slow is the timing of the tests: machines that run them are shared.
 var slow = Timing{Heartbeat: 20 * ms, Lease: 1000 * ms, DeadAfter: 1500 * ms, AloneAfter: 3000 * ms}
 
+// build is how a testNode is made.
+type build struct {
+	lanes   int
+	backlog uint64                   // of each lane, in batches; 0: as in production
+	inside  func(func() error) error // where its sockets are opened
+}
+
 func start(t *testing.T, name string, link LinkConfig, key seal.Key, priority int32) *testNode {
 	t.Helper()
+	return build{lanes: 1, inside: func(open func() error) error { return open() }}.start(t, name, link, key, priority)
+}
+
+func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key, priority int32) *testNode {
+	t.Helper()
 	n := &testNode{t: t, stopped: make(chan struct{})}
-	links, err := OpenLinks([]LinkConfig{link}, []seal.Key{key})
+	var links []*PeerLink
+	err := how.inside(func() (err error) {
+		links, err = OpenLinks([]LinkConfig{link}, []seal.Key{key})
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,12 +63,19 @@ func start(t *testing.T, name string, link LinkConfig, key seal.Key, priority in
 		t.Fatal(err)
 	}
 	outlet := journal.NewOutlet([]*journal.Link{&links[0].Link})
-	n.lane = journal.New(0, outlet)
-	shared := journal.NewShared(journal.New(1, outlet))
+	for i := range how.lanes {
+		lane := journal.New(uint16(i), outlet)
+		if how.backlog != 0 {
+			lane = journal.NewKeeping(how.backlog, uint16(i), outlet)
+		}
+		n.lanes = append(n.lanes, lane)
+	}
+	n.lane = n.lanes[0]
+	shared := journal.NewShared(journal.New(uint16(how.lanes), outlet))
 	progress := new(gate.Progress)
 	n.node, err = NewNode(Config{
 		Name: name, Priority: priority, Timing: slow, Links: []LinkConfig{link}, Keys: []seal.Key{key}, Standing: wire.Standing{Kept: wire.Generation{Number: 1, Hash: 1}, Force: 1},
-		Table: n.table, Lease: &n.lease, Progress: []*gate.Progress{progress}, Journals: []*journal.Journal{n.lane}, Shared: shared,
+		Table: n.table, Lease: &n.lease, Progress: []*gate.Progress{progress}, Journals: n.lanes, Shared: shared,
 		Applier: func() *journal.Applier {
 			return journal.NewApplier(n.table, nat.NewPool(), shared, func(*wire.Neighbor) {})
 		},

@@ -342,3 +342,19 @@ func TestTellingAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for each turn", got)
 	}
 }
+
+// An update that takes the place of an older one in the open batch leaves what lies behind it.
+func TestP1_UpdateInPlaceLeavesWhatFollows(t *testing.T) {
+	w := newWay(t)
+	j := New(0, NewOutlet([]*Link{&w.Link}))
+	changing, ending := tcp(1), tcp(2)
+	j.Update(&changing)
+	j.Delete(&ending, conntrack.EndExpired)
+	further := further(changing, 9)
+	j.Update(&further)
+	j.Flush()
+	b, ok := w.next(t)
+	if names := b.types(t); !ok || !slices.Equal(names, []string{"update", "delete"}) {
+		t.Errorf("the batch holds %v, want an update and a delete", names)
+	}
+}

@@ -9,6 +9,10 @@ import (
 // in nanoseconds: above a round trip of a sync link.
 const patience = 100e6
 
+// overtaking is by how much a beat has to be later than the last Digest of a round to have
+// been sent after it, in nanoseconds: links reorder.
+const overtaking = 50e6
+
 // Check collects the rounds of one peer and compares them with this node's table. Take,
 // Due and Begin belong to the peer's reader, Compare to whoever has summed the table.
 type Check struct {
@@ -18,7 +22,9 @@ type Check struct {
 	sums      []uint64
 	got       []bool // by shard
 	missing   int
-	heard     int64 // when its last Digest came
+	heard     int64      // when its last Digest came
+	closed    bool       // a beat came after it
+	sent      wire.Lanes // and said that this had been sent
 	done      uint32
 }
 
@@ -30,7 +36,7 @@ func (c *Check) Take(d *wire.Digest, now int64) {
 	if d.Round != c.round || d.Bits != c.bits {
 		n := 1 << d.Bits
 		c.round, c.bits, c.positions = d.Round, d.Bits, d.Positions
-		c.sums, c.got, c.missing = make([]uint64, n), make([]bool, n), n
+		c.sums, c.got, c.missing, c.closed = make([]uint64, n), make([]bool, n), n, false
 	}
 	c.heard = now
 	for i := range d.Len() {
@@ -40,6 +46,21 @@ func (c *Check) Take(d *wire.Digest, now int64) {
 			c.missing--
 		}
 	}
+}
+
+// Sent takes in a beat at now (ns): what the lanes of the peer have sent. The sums of a round
+// hold changes that were made while it went on, and what tells them may be lost and come
+// late. So a round is compared when all that was sent until its end has been applied: what
+// the first beat after it says.
+func (c *Check) Sent(sent *wire.Lanes, now int64) {
+	if c.collected(now) && !c.closed && now-c.heard >= overtaking {
+		c.closed, c.sent = true, *sent
+	}
+}
+
+// collected reports whether a round has come, whole or as far as it will.
+func (c *Check) collected(now int64) bool {
+	return c.round != 0 && (c.missing == 0 || now-c.heard >= patience)
 }
 
 // Forget forgets the rounds of a life of the peer.
@@ -56,9 +77,12 @@ type Asked struct {
 }
 
 // Begin returns the round that can be compared now, once: it has come, whole or as far as
-// it will, and all that was told before it is applied. The caller then sums its table.
+// it will, and all that was told before its end is applied. The caller then sums its table.
 func (c *Check) Begin(trail *digest.Trail, ledger *digest.Ledger, now int64) (*Asked, bool) {
-	if c.round == 0 || c.missing > 0 && now-c.heard < patience {
+	if !c.collected(now) || !c.closed {
+		return nil, false
+	}
+	if _, behind, _ := trail.After(ledger, c.sent.Slice()); behind {
 		return nil, false
 	}
 	since, behind, ok := trail.After(ledger, c.positions.Slice())

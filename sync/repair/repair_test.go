@@ -169,6 +169,15 @@ func newWorld(t *testing.T, capacity uint32) *world {
 func (w *world) Touches(*packet.Tuple) {}
 func (w *world) Named(index uint32)    { w.named.Add(index) }
 
+// begin has a beat come that says what a's lanes have sent, and begins the comparison.
+func (w *world) begin(now int64, sent ...uint64) (*Asked, bool) {
+	var lanes wire.Lanes
+	lanes.Set(sent)
+	now += overtaking
+	w.check.Sent(&lanes, now)
+	return w.check.Begin(&w.trail, w.ledger, now)
+}
+
 // round takes a through a round and b through its comparison.
 func (w *world) round() *Compared {
 	w.t.Helper()
@@ -179,7 +188,7 @@ func (w *world) round() *Compared {
 	w.rounds.Each(nil, journal.BatchMax, func(d *wire.Digest) {
 		w.check.Take(d, w.now)
 	})
-	asked, ok := w.check.Begin(&w.trail, w.ledger, w.now)
+	asked, ok := w.begin(w.now)
 	if !ok {
 		w.t.Fatal("a round that has come whole cannot be compared")
 	}
@@ -329,10 +338,10 @@ func TestPartOfARoundProvesThatPart(t *testing.T) {
 			w.check.Take(&parts[i], w.now)
 		}
 	}
-	if _, ok := w.check.Begin(&w.trail, w.ledger, w.now); ok {
+	if _, ok := w.begin(w.now); ok {
 		t.Fatal("compared before the rest had time to come")
 	}
-	asked, ok := w.check.Begin(&w.trail, w.ledger, w.now+patience)
+	asked, ok := w.begin(w.now + patience)
 	if !ok {
 		t.Fatal("never compared")
 	}
@@ -369,7 +378,7 @@ func TestMovingShardsAreNoDivergence(t *testing.T) {
 	fill(t, w.b, 1000, 1001)
 	w.trail.Applied(0, 1, at)
 	w.rounds.Each([]uint64{0}, journal.BatchMax, func(d *wire.Digest) { w.check.Take(d, w.now) })
-	asked, ok := w.check.Begin(&w.trail, w.ledger, w.now)
+	asked, ok := w.begin(w.now)
 	if !ok {
 		t.Fatal("not compared")
 	}
@@ -384,7 +393,45 @@ func TestMovingShardsAreNoDivergence(t *testing.T) {
 	for !w.rounds.Step(1000, w.now) {
 	}
 	w.rounds.Each([]uint64{2}, journal.BatchMax, func(d *wire.Digest) { w.check.Take(d, w.now) })
-	if _, ok := w.check.Begin(&w.trail, w.ledger, w.now); ok {
+	if _, ok := w.begin(w.now, 2); ok {
 		t.Error("compared although a batch that was told before the round has not come")
+	}
+}
+
+// What changed while the peer summed its table may be told by a batch that is lost at first:
+// the round waits for all that had been sent when it was over.
+func TestRoundWaitsForWhatChangedInIt(t *testing.T) {
+	w := newWorld(t, 4000)
+	fill(t, w.a, 0, 1001) // the last one began in the round, after batch 0
+	fill(t, w.b, 0, 1000)
+	w.rounds.Begin(w.now)
+	for !w.rounds.Step(1000, w.now) {
+	}
+	w.rounds.Each([]uint64{0}, journal.BatchMax, func(d *wire.Digest) { w.check.Take(d, w.now) })
+	var before, after wire.Lanes
+	before.Set([]uint64{0})
+	w.check.Sent(&before, w.now+1) // sealed before the digests, and overtaken
+	if _, ok := w.check.Begin(&w.trail, w.ledger, w.now+1); ok {
+		t.Fatal("compared although nothing says what was sent in the round")
+	}
+	after.Set([]uint64{1})
+	w.check.Sent(&after, w.now+overtaking)
+	if _, ok := w.check.Begin(&w.trail, w.ledger, w.now+overtaking); ok {
+		t.Fatal("compared although a batch that was sent in the round has not come")
+	}
+	var hash digest.Hash
+	at := w.ledger.Tick()
+	w.ledger.Touch(&hash, &connection(1000).Original, at)
+	fill(t, w.b, 1000, 1001)
+	w.trail.Applied(0, 1, at)
+	asked, ok := w.check.Begin(&w.trail, w.ledger, w.now+2*overtaking)
+	if !ok {
+		t.Fatal("never compared")
+	}
+	var sums digest.Sums
+	for p := digest.Begin(w.b, asked.Bits(), &sums); !p.Step(1000, w.now); {
+	}
+	if c := asked.Compare(&sums, w.ledger); c.Moving != 1 || c.Divergent != 0 {
+		t.Errorf("one change: %+v", c.Proof)
 	}
 }

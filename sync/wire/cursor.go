@@ -76,9 +76,14 @@ func (c *cursor) uint(n int) (v uint64) {
 }
 
 // appendUint appends the n low bytes of v.
+//
+// Not a byte behind them is touched, spare room or not: an Update is written over an older one
+// in the middle of a batch.
 func appendUint(dst []byte, v uint64, n int) []byte {
-	dst = binary.BigEndian.AppendUint64(dst, v<<(64-8*n))
-	return dst[:len(dst)-8+n]
+	for n--; n >= 0; n-- {
+		dst = append(dst, byte(v>>(8*n)))
+	}
+	return dst
 }
 
 // family says how addresses of a message are written.
