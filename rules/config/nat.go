@@ -115,7 +115,8 @@ func readTargets(t *table, n *NAT) {
 	many(t, "target", parse, &n.Targets)
 }
 
-func (d *decoder) readNAT(t *table) NAT {
+// readNAT reads a [[nat]] of a policy whose tables have been read.
+func (d *decoder) readNAT(t *table, p *Policy) NAT {
 	n := NAT{Pos: t.pos}
 	faults := len(d.errs)
 	need(t, "kind", choice("a kind of nat", natKinds...), `"masquerade"`, &n.Kind)
@@ -135,10 +136,11 @@ func (d *decoder) readNAT(t *table) NAT {
 		}
 	}
 	t.close("")
-	if len(d.errs) == faults {
+	whole := n.fillPools(d, p)
+	if whole && len(d.errs) == faults {
 		n.check(d)
 	}
-	n.faulty = len(d.errs) > faults
+	n.faulty = !whole || len(d.errs) > faults
 	return n
 }
 

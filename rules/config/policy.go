@@ -145,7 +145,7 @@ func (b *builder) policy() (*Policy, Errors) {
 		p.Limits = append(p.Limits, limit)
 	})
 	for _, t := range file.rows("nat") {
-		p.NAT = append(p.NAT, d.readNAT(t))
+		p.NAT = append(p.NAT, d.readNAT(t, p))
 	}
 	p.Defaults = d.readDefaults(file.sub("defaults"))
 	p.Sections = d.readSections(file.sub("sections"))

@@ -31,11 +31,14 @@ type Table struct {
 	Timeout   Value[time.Duration] // of entries that are added; zero: they stay
 	Max       Value[int]           // how many entries may be added
 	Const     Value[bool]          // none may
+
+	faulty bool // something in it was refused: what it holds is not known
 }
 
 // readTable reads [tables.name].
 func (d *decoder) readTable(name Value[string], t *table) Table {
 	set := Table{Name: name, Max: byDefault(tableMaxDefault)}
+	faults := len(d.errs)
 	many(t, "addresses", tableEntry, &set.Addresses)
 	one(t, "file", text("a file's name", 4096, `"bogons.txt"`), &set.File)
 	one(t, "timeout", duration(0, 366*24*time.Hour), &set.Timeout)
@@ -53,6 +56,7 @@ func (d *decoder) readTable(name Value[string], t *table) Table {
 		}
 	}
 	set.check(d)
+	set.faulty = len(d.errs) > faults
 	return set
 }
 

@@ -16,9 +16,12 @@ import (
 //
 //	"203.0.113.5"   "203.0.113.8-203.0.113.11"   "203.0.113.8/30"
 //	{ address = "10.0.0.8", weight = 3 }
+//
+// "<name>" is the written entries of a table, which stand in its place: see fillPools.
 type Target struct {
 	First, Last netip.Addr // of one family, First <= Last
 	Weight      uint32     // of each of them, for pick = "weighted"; 0: none is written, which counts as 1
+	Table       string     `json:"-"` // that they are written in; "": in the target itself
 }
 
 // Bounds of a target.
@@ -35,8 +38,13 @@ func wider(first, last netip.Addr) bool {
 	return high != 0 || low>>targetBitsMax != 0
 }
 
-// String returns the target's addresses as one writes them.
-func (t Target) String() string { return rangeText(t.First, t.Last) }
+// String returns the target's addresses as one writes them, and the table that they are of.
+func (t Target) String() string {
+	if t.Table != "" {
+		return rangeText(t.First, t.Last) + " of <" + t.Table + ">"
+	}
+	return rangeText(t.First, t.Last)
+}
 
 // prefix returns the one prefix that a target is.
 func (t Target) prefix() netip.Prefix { return Prefixes(t.First, t.Last)[0] }
@@ -46,29 +54,34 @@ func target(n *node) (t Target, bad *fault) {
 	if n.kind == unstable.Table {
 		return weightedTarget(n)
 	}
-	t.First, t.Last, bad = targetBounds(n)
-	return t, bad
+	return plainTarget(n)
 }
 
-func targetBounds(n *node) (first, last netip.Addr, bad *fault) {
+// plainTarget reads a target without a weight.
+func plainTarget(n *node) (t Target, bad *fault) {
 	const example = `"203.0.113.5" or "203.0.113.8-203.0.113.11"`
-	if bad = wants(n, unstable.String, "an address, prefix or range", example); bad != nil {
-		return first, last, bad
+	if bad = wants(n, unstable.String, "an address, prefix, range or table", example); bad != nil {
+		return t, bad
 	}
 	if strings.HasPrefix(n.text, "<") {
-		return first, last, &fault{what: n.literal() + ": a table as the target of a nat is not built yet", mend: "write its addresses, such as " + example}
+		a, bad := addressElement(n)
+		return Target{Table: a.Table}, bad
 	}
-	first, last, bad = bounds(n.text, n)
-	if bad == nil && wider(first, last) {
-		bad = &fault{what: fmt.Sprintf("%s has more than 2^%d addresses", n.literal(), targetBitsMax), mend: "write a smaller pool"}
+	t.First, t.Last, bad = bounds(n.text, n)
+	if bad == nil && wider(t.First, t.Last) {
+		bad = tooWide(n.literal())
 	}
 	if bad != nil {
 		if n.text == "any" || n.text == "self" || n.text != "" && n.text[0] == '!' {
 			bad.mend = "write one such as " + example
 		}
-		return first, last, bad
+		return t, bad
 	}
-	return first, last, unroutable(first, last, n)
+	return t, unroutable(t.First, t.Last, n.literal())
+}
+
+func tooWide(literal string) *fault {
+	return &fault{what: fmt.Sprintf("%s has more than 2^%d addresses", literal, targetBitsMax), mend: "write a smaller pool"}
 }
 
 // weightedTarget reads { address = ..., weight = ... }.
@@ -77,10 +90,12 @@ func weightedTarget(n *node) (t Target, bad *fault) {
 	for _, f := range n.fields {
 		switch f.name {
 		case "address":
-			if t.First, t.Last, bad = targetBounds(f.value); bad != nil {
+			weight := t.Weight
+			if t, bad = plainTarget(f.value); bad != nil {
 				bad.at = f.value.pos
 				return t, bad
 			}
+			t.Weight = weight
 		case "weight":
 			if t.Weight, bad = integer[uint32]("a weight", 1, targetWeightMax)(f.value); bad != nil {
 				bad.at = f.value.pos
@@ -90,7 +105,7 @@ func weightedTarget(n *node) (t Target, bad *fault) {
 			return t, &fault{at: f.pos, what: fmt.Sprintf("unknown key %q in a target", clip(f.name)), mend: suggest(f.name, known, "known keys")}
 		}
 	}
-	if !t.First.IsValid() {
+	if !t.First.IsValid() && t.Table == "" {
 		return t, &fault{what: `a target has no "address"`, mend: `write { address = "10.0.0.8", weight = 3 }`}
 	}
 	return t, nil
@@ -124,7 +139,7 @@ func onePrefix(n *node) (first, last netip.Addr, bad *fault) {
 		}
 		return first, last, bad
 	}
-	return first, last, unroutable(first, last, n)
+	return first, last, unroutable(first, last, n.literal())
 }
 
 // notRouted are the addresses that no packet is routed to or from (RFC 6890, RFC 1112
@@ -144,8 +159,8 @@ var notRouted = []struct {
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
-// unroutable refuses addresses to or from which nothing is routed.
-func unroutable(first, last netip.Addr, n *node) *fault {
+// unroutable refuses addresses, which literal names, to or from which nothing is routed.
+func unroutable(first, last netip.Addr, literal string) *fault {
 	for _, not := range notRouted {
 		low, high := prefixBounds(not.prefix)
 		if low.BitLen() == first.BitLen() && !last.Less(low) && !high.Less(first) {
@@ -153,7 +168,7 @@ func unroutable(first, last netip.Addr, n *node) *fault {
 			if first.Less(low) || high.Less(last) {
 				holds = "holds"
 			}
-			return &fault{what: fmt.Sprintf("%s %s %s (%s), which is not routed", n.literal(), holds, not.noun, not.prefix), mend: "write unicast addresses that packets can be routed to"}
+			return &fault{what: fmt.Sprintf("%s %s %s (%s), which is not routed", literal, holds, not.noun, not.prefix), mend: "write unicast addresses that packets can be routed to"}
 		}
 	}
 	return nil
