@@ -61,13 +61,14 @@ func TestREL26_KeysAreRotatedUnderTraffic(t *testing.T) {
 	for _, n := range []*testNode{a, b} {
 		s := n.status()
 		p := s.Peers[0]
+		// A batch may be sent again because its reader came late; none because it did not open.
 		for _, why := range []seal.Reject{seal.RejectUnknownSession, seal.RejectUnauthentic, seal.RejectReplayed} {
 			if c := p.Rejected[why.String()]; c > 0 {
 				t.Errorf("%s: %d datagrams %v", n.node.config.Name, c, why)
 			}
 		}
-		if p.Told != 0 || p.Discarded != 0 || p.Repair.Repairs != 0 || p.Resent != 0 {
-			t.Errorf("%s: resent %d, transfers told %d, discarded %d, repairs %d: something was lost", n.node.config.Name, p.Resent, p.Told, p.Discarded, p.Repair.Repairs)
+		if p.Told != 0 || p.Discarded != 0 || p.Repair.Repairs != 0 {
+			t.Errorf("%s: transfers told %d, discarded %d, repairs %d: something was lost", n.node.config.Name, p.Told, p.Discarded, p.Repair.Repairs)
 		}
 	}
 	if ready, why := b.node.Ready(); !ready || a.node.Role() != gate.Active {
