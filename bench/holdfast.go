@@ -111,16 +111,24 @@ func (l *line) await(ctx context.Context, binary, dir, role string) error {
 
 // hasRole asks a daemon for its role, as a script would.
 func hasRole(ctx context.Context, binary, socket, role string) (bool, error) {
+	s, err := statusOf(ctx, binary, socket)
+	return len(s.Groups) > 0 && s.Groups[0].Role == role && s.Groups[0].Ready, err
+}
+
+// status is what of `holdfast status --json` is asked for here.
+type status struct {
+	Groups []struct {
+		Role  string
+		Ready bool
+	}
+	Deferred struct{ Acknowledged, Late, Alone uint64 }
+}
+
+func statusOf(ctx context.Context, binary, socket string) (s status, err error) {
 	// Exit status 1 is degraded: the object says more.
 	out, err := exec.CommandContext(ctx, binary, "status", "--json", "--socket", socket).Output()
-	var status struct {
-		Groups []struct {
-			Role  string
-			Ready bool
-		}
+	if jsonErr := json.Unmarshal(out, &s); jsonErr != nil {
+		return s, errors.Join(err, jsonErr)
 	}
-	if jsonErr := json.Unmarshal(out, &status); jsonErr != nil {
-		return false, errors.Join(err, jsonErr)
-	}
-	return len(status.Groups) > 0 && status.Groups[0].Role == role && status.Groups[0].Ready, nil
+	return s, nil
 }

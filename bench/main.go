@@ -75,6 +75,7 @@ func scenarios() []Scenario {
 		{"N14", "kill by gateway, last packet", killByGateway},
 		{"N15", "kill by any selector, last packet", killByAny},
 		{"N16", "two workers against one, tracker alone", twoWorkers},
+		{"N18", "a deferred first packet, two nodes", deferring},
 		{"flood", "a SYN flood against a table of 100,000 connections, real clients going on", flood},
 	}
 }
