@@ -47,7 +47,7 @@ func (d *decoder) readCluster(t *table) Cluster {
 	one(t, "alone", choice("a conduct for a node alone", AloneServe, AloneWait, AloneWitness), &c.Alone)
 	one(t, "alone_after", duration(time.Millisecond, time.Hour), &c.AloneAfter)
 	one(t, "defer_max", duration(time.Millisecond, 100*time.Millisecond), &c.DeferMax)
-	t.close("the node file's [cluster]", "key_file", "links", "priority")
+	t.close("the node file's [cluster]", "key_file", "key_log", "links", "priority")
 	if len(d.errs) == faults {
 		c.check(d)
 	}

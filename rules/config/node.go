@@ -19,6 +19,7 @@ type Node struct {
 	StateFile   Value[string] // path, resolved likewise; not Written: connections are not saved
 	Devices     []Device      // sorted by port
 	KeyFile     Value[string] // path, resolved likewise; not Written where there is no cluster
+	KeyLog      Value[string] // path, resolved likewise; not Written: session keys stay in memory
 	Links       []Link        // in the order of the file; none: this node is alone
 	Priority    []Priority    // sorted by group
 	Connections Value[uint32] // capacity of the connection table
@@ -142,6 +143,7 @@ func deviceName(n *node) (string, *fault) {
 
 func (n *Node) readCluster(t *table) {
 	one(t, "key_file", text("a path", pathMax, `"cluster.key"`), &n.KeyFile)
+	one(t, "key_log", text("a path", pathMax, `"/run/holdfast/session-keys"`), &n.KeyLog)
 	for _, row := range t.rows("links") {
 		link := Link{Pos: row.pos}
 		need(row, "device", deviceName, `"eth3"`, &link.Device)
@@ -168,7 +170,7 @@ func (n *Node) readCluster(t *table) {
 
 // resolvePaths makes paths independent of the folder that the daemon runs in.
 func (n *Node) resolvePaths(d *decoder) {
-	for _, v := range []*Value[string]{&n.Policy, &n.Socket, &n.KeyFile, &n.StateFile, &n.Log.File} {
+	for _, v := range []*Value[string]{&n.Policy, &n.Socket, &n.KeyFile, &n.KeyLog, &n.StateFile, &n.Log.File} {
 		if v.Written() {
 			v.V = relativeTo(n.File, v.V)
 		}

@@ -36,15 +36,18 @@ type PeerLink struct {
 
 // Life is what the links of one life of a node have in common.
 type Life struct {
-	Boot   uint64     // names it; not 0
-	Keys   []seal.Key // as seal.Config has them
-	Random io.Reader  // of the handshakes; crypto/rand.Reader where nil
+	Boot   uint64                // names it; not 0, but for OpenLinks
+	Keys   []seal.Key            // as seal.Config has them
+	Random io.Reader             // of the handshakes; crypto/rand.Reader where nil
+	Log    func(seal.SessionKey) // as seal.Config has it; nil: session keys stay in memory
 }
 
 // OpenLinks opens a socket to every peer. The journals send through them, so they are
-// made before the node and closed after it.
-func OpenLinks(c []LinkConfig, keys []seal.Key) (links []*PeerLink, err error) {
-	life := Life{Boot: rand.Uint64() | 1, Keys: keys}
+// made before the node and closed after it. A life without a name gets one.
+func OpenLinks(c []LinkConfig, life Life) (links []*PeerLink, err error) {
+	if life.Boot == 0 {
+		life.Boot = rand.Uint64() | 1
+	}
 	defer func() {
 		if err != nil {
 			for _, l := range links {
@@ -71,7 +74,7 @@ func NewLink(c LinkConfig, life Life, way journal.Way) (*PeerLink, error) {
 		part = seal.Responder
 	}
 	peer, err := seal.NewPeer(seal.Config{
-		Keys: life.Keys, Payload: binary.BigEndian.AppendUint64(nil, life.Boot), Part: part, Random: life.Random,
+		Keys: life.Keys, Payload: binary.BigEndian.AppendUint64(nil, life.Boot), Part: part, Random: life.Random, Log: life.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sync link to %v: %w", c.Peer, err)

@@ -12,6 +12,9 @@ import (
 func (r *remote) control(body []byte) {
 	frames := wire.Frames{Rest: body}
 	for frames.Next(&r.frame) {
+		if r.language.refused() && r.frame.Type != wire.TypeHello && r.frame.Type != wire.TypeHeartbeat {
+			continue // its words may mean something else
+		}
 		if !r.message(&r.frame) {
 			r.malformed.Add(1)
 		}
@@ -88,6 +91,10 @@ func (r *remote) onHello(m *wire.Hello) bool {
 	}
 	if m.Node != r.number {
 		return false // the two disagree on who is who: their links name other addresses
+	}
+	if !r.language.agree(r.node.config.Versions, wire.Versions{Min: m.VersionMin, Max: m.VersionMax}) {
+		r.hello.Store(m)
+		return true
 	}
 	if r.machine.Phase() == peer.Stream && r.machine.Boot() != m.Boot {
 		r.applier.Forget() // its indices mean other connections now
@@ -244,7 +251,7 @@ func (r *remote) sendHello(peerBoot uint64) {
 		start = wire.StartedFilled
 	}
 	m := wire.Hello{
-		VersionMin: wire.Version, VersionMax: wire.Version, Name: n.config.Name, Node: n.number, Boot: n.boot,
+		VersionMin: n.config.Versions.Min, VersionMax: n.config.Versions.Max, Name: n.config.Name, Node: n.number, Boot: n.boot,
 		Policy: n.standing.Load().Force, Priority: n.config.Priority, Start: start, Sent: r.sent(),
 	}
 	m.MTUs.Set(n.config.MTUs)

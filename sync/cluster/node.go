@@ -39,6 +39,7 @@ type Config struct {
 	Keys     []seal.Key
 	Standing wire.Standing // which policies this node has at the start
 	MTUs     []uint16      // of the ports, by number, in bytes; told to the peers
+	Versions wire.Versions // of the language, that this node speaks; wire.Spoken where zero
 	Capacity uint32        // of the connection table, bounds what a peer's indices may be
 
 	Table    *conntrack.Table // what is compared and transferred
@@ -130,6 +131,9 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 	n := &Node{
 		config: c, number: Number(c.Links), boot: 1,
 		events: make(chan event, 256), watch: gate.NewWatch(c.Progress), lives: map[uint64]bool{},
+	}
+	if c.Versions == (wire.Versions{}) {
+		n.config.Versions = wire.Spoken
 	}
 	n.standing.Store(&c.Standing)
 	n.rotation.keys = c.Keys

@@ -38,9 +38,10 @@ var slow = Timing{Heartbeat: 20 * ms, Lease: 1000 * ms, DeadAfter: 1500 * ms, Al
 
 // build is how a testNode is made.
 type build struct {
-	lanes   int
-	backlog uint64                   // of each lane, in batches; 0: as in production
-	inside  func(func() error) error // where its sockets are opened
+	lanes    int
+	backlog  uint64                   // of each lane, in batches; 0: as in production
+	inside   func(func() error) error // where its sockets are opened
+	versions wire.Versions            // of the language; zero: today's
 }
 
 func start(t *testing.T, name string, link LinkConfig, key seal.Key, priority int32) *testNode {
@@ -53,7 +54,7 @@ func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key,
 	n := &testNode{t: t, stopped: make(chan struct{})}
 	var links []*PeerLink
 	err := how.inside(func() (err error) {
-		links, err = OpenLinks([]LinkConfig{link}, []seal.Key{key})
+		links, err = OpenLinks([]LinkConfig{link}, Life{Keys: []seal.Key{key}})
 		return err
 	})
 	if err != nil {
@@ -74,7 +75,7 @@ func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key,
 	shared := journal.NewShared(journal.New(uint16(how.lanes), outlet))
 	progress := new(gate.Progress)
 	n.node, err = NewNode(Config{
-		Name: name, Priority: priority, Timing: slow, Links: []LinkConfig{link}, Keys: []seal.Key{key}, Standing: wire.Standing{Kept: wire.Generation{Number: 1, Hash: 1}, Force: 1},
+		Name: name, Versions: how.versions, Priority: priority, Timing: slow, Links: []LinkConfig{link}, Keys: []seal.Key{key}, Standing: wire.Standing{Kept: wire.Generation{Number: 1, Hash: 1}, Force: 1},
 		Table: n.table, Lease: &n.lease, Progress: []*gate.Progress{progress}, Journals: n.lanes, Shared: shared,
 		Applier: func() *journal.Applier {
 			return journal.NewApplier(n.table, nat.NewPool(), shared, func(*wire.Neighbor) {})

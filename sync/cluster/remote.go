@@ -71,6 +71,7 @@ type remote struct {
 	heard      atomic.Int64           // CLOCK_BOOTTIME ns of its last beat; 0: never
 	incomplete atomic.Pointer[string] // why our table may lack some of its connections; nil: it does not
 	hello      atomic.Pointer[wire.Hello]
+	language   language
 	standing   atomic.Pointer[wire.Standing]
 	last       atomic.Pointer[Beat]
 	acks       [LanesMax]atomic.Uint64 // what we have applied of its lanes, for our beats
@@ -134,6 +135,9 @@ func (r *remote) plaintext(b []byte) {
 		return
 	}
 	if h.Kind == wire.Stream {
+		if r.language.refused() {
+			return
+		}
 		if r.machine.Phase() == peer.Stream && r.machine.Boot() != bootOf(r.under) {
 			return // of a life whose hello has not come yet: it is asked for then
 		}
@@ -261,6 +265,9 @@ func (r *remote) publish() {
 		if held, missing := r.machine.Complete(); !held {
 			ok, why = held, missing
 		}
+	}
+	if _, refused := r.language.status(); refused != "" {
+		ok, why = false, refused
 	}
 	if ok {
 		r.incomplete.Store(nil)

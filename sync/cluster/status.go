@@ -33,6 +33,8 @@ type PeerStatus struct {
 	Unconfirmed uint64
 	Resent      uint64 // batches sent to the peer again
 	Gaps        Gaps   // what was missing of its lanes, and what that says of the link
+	Language    uint8  // version of wire's language that the two speak; 0: not known
+	Refused     string // why nothing but its hellos and beats is taken in; "": all is
 	SamePolicy  bool
 	Standing    *wire.Standing // what it has told of its policies; nil: nothing yet
 	MTUs        []uint16       // of its ports, by number; meaningful where the policy is the same
@@ -101,6 +103,7 @@ func (r *remote) status() PeerStatus {
 		s.SamePolicy = h.Policy == r.node.standing.Load().Force
 		s.MTUs = h.MTUs.Slice()
 	}
+	s.Language, s.Refused = r.language.status()
 	s.Standing = r.standing.Load()
 	for lane := range r.node.lanes() {
 		if sent, confirmed := r.journal(lane).Sent(), r.confirmed[lane].Load(); sent > confirmed {

@@ -82,6 +82,7 @@ type Peer struct {
 	obeyedAt  int64 // when we last obeyed a knock
 	renew     renewal
 
+	log     func(SessionKey)
 	rejects Counters
 }
 
@@ -99,6 +100,9 @@ type Config struct {
 	Payload []byte // what this node says of itself in a handshake, at most MaxPayload bytes
 	Part    Part
 	Random  io.Reader // of ephemeral keys and session ids; crypto/rand.Reader where nil
+	// Log, where not nil, is given both keys of every session that becomes current. It is
+	// called on the goroutine of Receive and must not block.
+	Log func(SessionKey)
 }
 
 // NewPeer returns a Peer without a session.
@@ -109,7 +113,7 @@ func NewPeer(c Config) (*Peer, error) {
 	if c.Random == nil {
 		c.Random = rand.Reader
 	}
-	p := &Peer{part: c.Part, payload: append([]byte(nil), c.Payload...), random: c.Random}
+	p := &Peer{part: c.Part, payload: append([]byte(nil), c.Payload...), random: c.Random, log: c.Log}
 	never := -retryLast // everything is due at time 0
 	p.attemptAt, p.knockedAt, p.obeyedAt = never, never, never
 	if err := p.SetKeys(c.Keys); err != nil {
@@ -287,6 +291,10 @@ func (p *Peer) promote(s *Session, now int64) {
 		old.heard = now // it lingers from now on
 		copy(p.replaced[1:], p.replaced[:])
 		p.replaced[0] = old
+	}
+	if p.log != nil {
+		p.log(SessionKey{Session: s.remoteID, Key: s.logged.seal})
+		p.log(SessionKey{Session: s.id, Key: s.logged.open})
 	}
 	p.current.Store(s)
 }

@@ -176,5 +176,8 @@ func (p *Peer) begin(keys recordKeys, key Key, own, remote identity, now int64) 
 	s.id, s.remoteID = own.session, remote.session
 	s.key, s.remote = key, remote.payload
 	s.created, s.heard = now, now
+	if p.log != nil {
+		s.logged = keys
+	}
 	return s
 }

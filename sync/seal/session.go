@@ -39,6 +39,8 @@ type Session struct {
 	created  int64  // nanoseconds, the caller's clock
 	heard    int64  // when a datagram last opened under it; the Peer's goroutine
 
+	logged recordKeys // zero unless Config.Log wants them
+
 	sealer, opener cipher.AEAD
 	sent           [Lanes]laneCounter
 	windows        [Lanes]Window // the Peer's goroutine

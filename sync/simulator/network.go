@@ -43,6 +43,9 @@ func (l *link) Write(datagram []byte) error {
 	w := l.world
 	sender := w.nodes[l.from]
 	w.sent(l, datagram)
+	if w.tap != nil {
+		w.tap.take(l, datagram)
+	}
 	sender.hiccup()
 	if sender.refused[l.to] {
 		sender.refused[l.to] = false
@@ -134,6 +137,8 @@ func (l *link) arrive(p *parcel) {
 	w := l.world
 	to := w.nodes[l.to]
 	switch {
+	case to.puppet != nil:
+		to.puppet(p.bytes)
 	case !to.up:
 		back := w.link(l.to, l.from)
 		if back.lost() {

@@ -54,6 +54,8 @@ type node struct {
 	ended    [16]conntrack.Ended
 	reaped   [16]conntrack.Reaped
 
+	puppet func(datagram []byte) // plays a node that is not made of this code; nil: none
+
 	view  view  // what was seen of its table in this life
 	right right // what was seen of its right to speak
 }
@@ -160,6 +162,9 @@ func (n *node) open() (links []*cluster.PeerLink, configs []cluster.LinkConfig, 
 	binary.BigEndian.PutUint64(seed[:], w.schedule.Seed)
 	seed[8], seed[9] = byte(n.id), byte(n.life)
 	life := cluster.Life{Boot: w.rng.Uint64() | 1, Keys: w.keys, Random: rand.NewChaCha8(seed)}
+	if w.tap != nil {
+		life.Log = w.tap.note
+	}
 	var ways []*journal.Link
 	n.peers(func(_ int, peer *node) {
 		config := cluster.LinkConfig{Local: address(n.id), Peer: address(peer.id)}

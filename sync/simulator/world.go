@@ -29,6 +29,7 @@ type World struct {
 	burst     bool // more packets come in the turn that a worker takes now
 	datagrams uint64
 	steps     uint64
+	tap       *tap                        // nil: nobody listens
 	tell      func(at int64, line string) // nil: nobody listens
 	opened    map[uint64]bool             // numbers of sealed datagrams that were believed
 	counters  map[recordKey]uint64
@@ -123,8 +124,39 @@ func (w *World) say(format string, args ...any) {
 // Run runs a schedule to its end, or to the first invariant that does not hold. tell, if
 // not nil, hears what happens. It returns an error only where the world could not be made.
 func Run(s Schedule, tell func(at int64, line string)) (Result, error) {
+	w := newWorld(s)
+	defer w.end()
+	w.tell = tell
+	return w.play()
+}
+
+// end gives back the memory of the nodes.
+func (w *World) end() {
+	for _, n := range w.nodes {
+		n.bury()
+	}
+}
+
+// play starts the nodes and takes the schedule's steps.
+func (w *World) play() (Result, error) {
+	for _, n := range w.nodes {
+		if err := n.start(); err != nil {
+			return Result{}, err
+		}
+	}
+	for _, x := range w.schedule.Steps {
+		w.at(x.At, func() { w.begin(x) })
+	}
+	w.run()
+	return Result{
+		Err: w.err, Trace: w.trace, Events: w.steps, Datagrams: w.datagrams, Took: w.now, Compared: w.law.compared,
+		Split: w.law.split, Passed: w.law.passed, Failovers: max(0, w.law.promotions-1),
+	}, nil
+}
+
+// newWorld makes a world whose nodes have not been started.
+func newWorld(s Schedule) *World {
 	w := &World{
-		tell:     tell,
 		schedule: s, shape: s.Shape, rng: rand.New(rand.NewPCG(s.Seed, 1)),
 		opened: map[uint64]bool{}, counters: map[recordKey]uint64{},
 	}
@@ -143,24 +175,7 @@ func Run(s Schedule, tell func(at int64, line string)) (Result, error) {
 	for i := range s.Shape.Flows {
 		w.flows = append(w.flows, newFlow(w, i))
 	}
-	defer func() {
-		for _, n := range w.nodes {
-			n.bury()
-		}
-	}()
-	for _, n := range w.nodes {
-		if err := n.start(); err != nil {
-			return Result{}, err
-		}
-	}
-	for _, x := range s.Steps {
-		w.at(x.At, func() { w.begin(x) })
-	}
-	w.run()
-	return Result{
-		Err: w.err, Trace: w.trace, Events: w.steps, Datagrams: w.datagrams, Took: w.now, Compared: w.law.compared,
-		Split: w.law.split, Passed: w.law.passed, Failovers: max(0, w.law.promotions-1),
-	}, nil
+	return w
 }
 
 // calm is how long the nodes have to come right once the faults have stopped.

@@ -55,7 +55,8 @@ type Peer struct {
 	Generation uint64            `json:"generation"`      // that it keeps, 0 where it has told none
 	Trial      uint64            `json:"trial,omitempty"` // generation that it has on trial; 0: none
 	MTUs       map[string]int    `json:"mtus"`            // of its ports, as far as it has told and runs the same policy
-	Incapable  string            `json:"error,omitempty"` // why no session comes about
+	Language   uint8             `json:"language"`        // version of the sync language that the two speak, 0: not known
+	Incapable  string            `json:"error,omitempty"` // why nothing that it tells is taken in
 	Equality   Equality          `json:"equality"`        // of the two tables
 }
 

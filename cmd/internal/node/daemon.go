@@ -39,6 +39,7 @@ type daemon struct {
 	pool     *nat.Pool
 	lease    gate.Lease
 	links    []*cluster.PeerLink
+	keys     *keyLog // nil: session keys stay in memory
 	lanes    []*journal.Journal
 	shared   *journal.Shared
 	workers  []*dataplane.Worker
@@ -190,7 +191,15 @@ func (d *daemon) openTable(plan *plan, p *config.Policy) (err error) {
 
 // openLinks opens the sockets to the peers and the lanes that send through them.
 func (d *daemon) openLinks(plan *plan) (err error) {
-	if d.links, err = cluster.OpenLinks(plan.links, plan.keys); err != nil {
+	life := cluster.Life{Keys: plan.keys}
+	if plan.keyLog != "" {
+		if d.keys, err = openKeyLog(plan.keyLog, d.log); err != nil {
+			return err
+		}
+		d.then(d.keys.close)
+		life.Log = d.keys.add
+	}
+	if d.links, err = cluster.OpenLinks(plan.links, life); err != nil {
 		return err
 	}
 	var ways []*journal.Link

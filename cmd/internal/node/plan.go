@@ -39,6 +39,7 @@ type plan struct {
 	connections                     uint32
 	workers                         int // 0: as many as cores and queues allow
 	keys                            []seal.Key
+	keyLog                          string // "": none
 	links                           []cluster.LinkConfig
 	priority                        int32
 	timing                          cluster.Timing
@@ -48,7 +49,7 @@ type plan struct {
 
 func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	pl := &plan{
-		name: n.Name.V, socket: n.Socket.V, policyFile: n.Policy.V, stateFile: n.StateFile.V, connections: n.Connections.V, workers: n.Workers.V,
+		name: n.Name.V, socket: n.Socket.V, policyFile: n.Policy.V, stateFile: n.StateFile.V, keyLog: n.KeyLog.V, connections: n.Connections.V, workers: n.Workers.V,
 		timing: cluster.Timing{
 			Heartbeat: p.Cluster.Heartbeat.V.Nanoseconds(), DeadAfter: p.Cluster.DeadAfter.V.Nanoseconds(),
 			Lease: p.Cluster.Lease.V.Nanoseconds(), AloneAfter: p.Cluster.AloneAfter.V.Nanoseconds(),

@@ -223,6 +223,8 @@ func degraded(s *api.Status) []string {
 	for _, p := range s.Peers {
 		if p.Heard < 0 || p.Heard > 3 {
 			all = append(all, "peer "+p.Name+" is not heard: its daemon is down or the sync link is cut; nobody would take over from this node")
+		} else if p.Incapable != "" {
+			all = append(all, "peer "+p.Name+" "+p.Incapable)
 		} else if !p.SamePlan {
 			all = append(all, otherPolicy(&s.Policy, &p))
 		}

@@ -76,7 +76,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 		one := api.Peer{
 			Name: p.Name, Address: p.Address.String(), Session: p.Session, Role: p.Beat.Role.String(), Ready: p.Beat.Ready,
 			Heard: heard(p.Heard, now), Behind: p.Behind, Unacked: p.Unconfirmed, Resent: p.Resent,
-			Rejected: p.Rejected, SamePlan: p.SamePolicy, MTUs: d.peerMTUs(&p), Equality: equality(&p, now),
+			Rejected: p.Rejected, SamePlan: p.SamePolicy, Language: p.Language, Incapable: p.Refused, MTUs: d.peerMTUs(&p), Equality: equality(&p, now),
 		}
 		if p.Standing != nil {
 			one.Policy, one.Generation, one.Trial = hash(p.Standing.Force), p.Standing.Kept.Number, p.Standing.Trial.Number
@@ -98,6 +98,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	}
 	s.Degraded = append(degraded(&s), d.policyTroubles()...)
 	s.Degraded = append(s.Degraded, d.fullTables()...)
+	s.Degraded = append(s.Degraded, d.keyLogTrouble()...)
 	return s, nil
 }
 
