@@ -55,7 +55,7 @@ func replicating(ctx context.Context, quick bool, progress io.Writer) (row Row, 
 		return row, err
 	}
 	pairs := []switched{{"holdfast", ours, holdfast(binary, connectionsN1), holdfastPair(binary, connectionsN1)}}
-	kernel, why, end := kernelPair()
+	kernel, end, why := kernelPair()
 	defer func() { err = errors.Join(err, end()) }()
 	if why != nil {
 		row.Notes += fmt.Sprintf(" nftables with conntrackd skipped: %v.", why)
@@ -88,29 +88,29 @@ type switched struct {
 }
 
 // kernelPair is nftables without and with conntrackd, and what puts everything back.
-func kernelPair() (s switched, why error, end func() error) {
+func kernelPair() (s switched, end func() error, why error) {
 	end = func() error { return nil }
 	conntrackd, err := conntrackdPath()
 	if err != nil {
-		return s, err, end
+		return s, end, err
 	}
 	if _, err := nftPath(); err != nil {
-		return s, err, end
+		return s, end, err
 	}
 	l, err := newRoutedLine()
 	if err != nil {
-		return s, err, end
+		return s, end, err
 	}
 	end = l.close
 	if err := l.addStandby(); err != nil {
-		return s, err, end
+		return s, end, err
 	}
 	restore, err := raiseConntrack(connectionsN1)
 	if err != nil {
-		return s, err, end
+		return s, end, err
 	}
 	end = func() error { return errors.Join(restore(), l.close()) }
-	return switched{"nftables", l, nftables("nftables", nftFilter), nftablesPair(conntrackd, connectionsN1)}, nil, end
+	return switched{"nftables", l, nftables("nftables", nftFilter), nftablesPair(conntrackd, connectionsN1)}, end, nil
 }
 
 // switchedPoint measures all in turn, A B A B. Its value is the first one's rate on to off.

@@ -35,7 +35,7 @@ type Node struct {
 // Start starts node i, 0 or 1, on a table that stays the caller's. Node 0 is to serve.
 func Start(i int, table *conntrack.Table, key seal.Key) (*Node, error) {
 	link := cluster.LinkConfig{Local: ends[i], Peer: ends[1-i]}
-	links, err := cluster.OpenLinks([]cluster.LinkConfig{link}, []seal.Key{key})
+	links, err := cluster.OpenLinks([]cluster.LinkConfig{link}, cluster.Life{Keys: []seal.Key{key}})
 	if err != nil {
 		return nil, err
 	}

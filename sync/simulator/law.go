@@ -24,7 +24,6 @@ type law struct {
 // right is what was seen of a node's right to speak.
 type right struct {
 	lapsed bool // not held since the last promotion
-	asked  bool // an operator has forced it
 }
 
 func (l *law) begin(w *World) {
