@@ -78,9 +78,10 @@ type Peer struct {
 
 	attempts  uint  // questions or confirmations since the last success
 	attemptAt int64 // when the last one was sent
-	knockedAt int64 // when we last knocked
-	obeyedAt  int64 // when we last obeyed a knock
-	renew     renewal
+	repliedAt int64 // when we last answered an unknown session with a knock; those of Tick do
+	// not count: two nodes whose waits had come into step would stop each other's for good
+	obeyedAt int64 // when we last obeyed a knock
+	renew    renewal
 
 	log     func(SessionKey)
 	rejects Counters
@@ -115,7 +116,7 @@ func NewPeer(c Config) (*Peer, error) {
 	}
 	p := &Peer{part: c.Part, payload: append([]byte(nil), c.Payload...), random: c.Random, log: c.Log}
 	never := -retryLast // everything is due at time 0
-	p.attemptAt, p.knockedAt, p.obeyedAt = never, never, never
+	p.attemptAt, p.repliedAt, p.obeyedAt = never, never, never
 	if err := p.SetKeys(c.Keys); err != nil {
 		return nil, err
 	}
@@ -202,7 +203,7 @@ func (p *Peer) Tick(now int64, out []byte) []byte {
 		if s := p.current.Load(); s != nil {
 			named = s.id
 		}
-		return p.knock(now, named, out)
+		return knock(named, out)
 	}
 	return p.ask(now, out)
 }
@@ -251,8 +252,7 @@ func (p *Peer) confirm(now int64, out []byte) []byte {
 }
 
 // knock appends to out a knock that names session, an id of this node's side.
-func (p *Peer) knock(now int64, session uint32, out []byte) []byte {
-	p.knockedAt = now
+func knock(session uint32, out []byte) []byte {
 	return appendHeader(out, Header{Kind: KindKnock, Session: session})
 }
 

@@ -61,8 +61,9 @@ func (p *Peer) receiveSealed(now int64, h Header, datagram, reply []byte) Result
 	s := p.find(h.Session)
 	if s == nil {
 		r := rejected(RejectUnknownSession)
-		if len(datagram) >= Overhead && now-p.knockedAt >= retryFirst {
-			r.Reply = p.knock(now, h.Session, reply)
+		if len(datagram) >= Overhead && now-p.repliedAt >= retryFirst {
+			p.repliedAt = now
+			r.Reply = knock(h.Session, reply)
 		}
 		return r
 	}

@@ -322,6 +322,7 @@ func (n *node) transition(role gate.Role) {
 
 // crash ends the life without a word; its sockets are closed.
 func (n *node) crash() {
+	n.world.law.orphaned(n.world, n)
 	n.up = false
 	n.bury()
 }

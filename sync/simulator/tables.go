@@ -46,6 +46,20 @@ func (l *law) ended(n *node, s *conntrack.State) {
 	}
 }
 
+// orphaned notes that the word of what has ended may have gone with a node: what another
+// still holds may live on there, for nobody is left who knows better.
+func (l *law) orphaned(w *World, gone *node) {
+	for _, n := range w.nodes {
+		if n == gone || !n.up {
+			continue
+		}
+		n.look()
+		for i := range n.view.states {
+			delete(l.over, n.view.states[i].Incarnation)
+		}
+	}
+}
+
 // killed notes that a node has carried out a kill.
 func (l *law) killed(n *node, rule uint32, before life) {
 	n.view.kills = append(n.view.kills, killed{rule, before})
