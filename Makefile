@@ -80,6 +80,8 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 		done; \
 	done; [ -z "$$failed" ] || { echo "FAILED:$$failed"; exit 1; }
 
+# Which parts of the soak are run, by name; all where empty.
+SOAK_PARTS    ?=
 # How long a part of the soak may take. What is still running then is ended and FAILED.
 SOAK_LIMIT    ?= 4h
 SOAK_FUZZTIME ?= 60s
@@ -111,6 +113,7 @@ soak: SOAK_DATE := $(shell date -u +%Y-%m-%dT%H%M%SZ)
 soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be committed
 	@mkdir -p docs/soak bin; result=docs/soak/$(SOAK_DATE).txt; failed=0; \
 	part() { \
+		case " $(SOAK_PARTS) " in "  "|*" $$1 "*) ;; *) return;; esac; \
 		local name=$$1; shift; local log=bin/soak-$$name.log start=$$SECONDS status=passed; \
 		echo "soak: $$name: $$*"; \
 		timeout --kill-after=30s $(SOAK_LIMIT) "$$@" 2>&1 | tee $$log || { status=FAILED; failed=1; }; \
@@ -120,7 +123,7 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 		local name=$$1 package=$$2 tests=$$3; \
 		part $$name env HOLDFAST_SOAK=1 HOLDFAST_SEED=$(SEED) $(GO) test -count=1 -v -timeout $(SOAK_LIMIT) -run "$$tests" $$package; \
 	}; \
-	{ echo "holdfast $(VERSION), $(SOAK_DATE), seed $(SEED)"; uname -srm; $(GO) version; echo "$$(nproc) cores"; } > $$result; \
+	{ echo "holdfast $(VERSION), $(SOAK_DATE), seed $(SEED)"; [ -z "$(SOAK_PARTS)" ] || echo "these parts alone: $(SOAK_PARTS)"; uname -srm; $(GO) version; echo "$$(nproc) cores"; } > $$result; \
 	full hostile ./dataplane 'TestREL18|TestA6|TestREL37|TestREL38'; \
 	full flood ./dataplane 'TestB15|TestREL31'; \
 	full hash ./conntrack 'TestREL32'; \
