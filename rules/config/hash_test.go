@@ -16,7 +16,7 @@ import (
 
 // The fields of a policy that are no part of what it means, by their ends: what names files,
 // what was told, what is written elsewhere in the form, and what a refused policy only has.
-var outsideHash = []string{".File", ".Notices", ".Macros", ".Within[].Asks", ".Sections[].rows", ".NAT[].faulty"}
+var outsideHash = []string{".File", ".Notices", ".Macros", ".Within[].Asks", ".Sections[].rows", ".NAT[].faulty", ".Tables[].faulty", ".NAT[].Targets[].V.Table"}
 
 // The values of which it counts whether they are written.
 var writtenInHash = []string{
