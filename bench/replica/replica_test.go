@@ -1,13 +1,19 @@
 package replica
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 func TestJoin(t *testing.T) {
-	j, err := Join(t.Context(), 20_000, 2000)
+	if os.Getenv("HOLDFAST_SOAK") == "" {
+		t.Skip("it takes more connections than the lanes keep in mind: with HOLDFAST_SOAK=1")
+	}
+	j, err := Join(t.Context(), 100_000, 5000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j.Conns < 20_000 || j.Applied <= 0 || j.Proven < j.Applied || j.CPU <= 0 {
+	if j.Conns < 100_000 || j.Applied <= 0 || j.Proven < j.Applied || j.CPU <= 0 {
 		t.Errorf("%+v", j)
 	}
 	t.Logf("%+v", j)

@@ -52,7 +52,7 @@ func same(t *testing.T, a, b *testNode) bool {
 func TestP2_JoinerTakesTheTableWhileItMoves(t *testing.T) {
 	a, b, links, key := startPair(t)
 	b.end()
-	const before, during = 100_000, 20_000
+	const before, during = 30_000, 5_000
 	var all []*conntrack.State
 	begin := func() {
 		all = append(all, wide(len(all), 1))

@@ -254,8 +254,8 @@ func TestJoinerIsCompleteWithProofOnly(t *testing.T) {
 }
 
 func TestFewShardsAreMendedAndManyAreAskedForWhole(t *testing.T) {
-	w := newWorld(t, 1<<17)
-	const count = 100_000
+	w := newWorld(t, 1<<16)
+	const count = 30_000
 	fill(t, w.a, 0, count)
 	fill(t, w.b, 5, count)      // five are missing
 	old(t, w.b, count, count+3) // three are too many
@@ -274,7 +274,7 @@ func TestFewShardsAreMendedAndManyAreAskedForWhole(t *testing.T) {
 		t.Errorf("mended, and still %+v", c.Proof)
 	}
 
-	empty := newWorld(t, 1<<17)
+	empty := newWorld(t, 1<<16)
 	fill(t, empty.a, 0, count)
 	fill(t, empty.b, 0, 10)
 	empty.round()
