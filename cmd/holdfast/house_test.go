@@ -164,6 +164,7 @@ func newHouse(t *testing.T, aliceMTU int) *house {
 			t.Logf("%s", p.node.tell(t, "drops").out)
 		}
 	})
+	h.routed(t, bob[0], bob[1])
 	return h
 }
 

@@ -2,9 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
+	"holdfast/cmd/internal/api"
 	"holdfast/internal/lab"
 )
 
@@ -145,5 +149,26 @@ func newPathOf(t *testing.T, m plan) *path {
 	check(place.Route(netip.MustParsePrefix("10.1.0.0/24"), netip.MustParseAddr("10.0.0.10"), "hf-lan"),
 		place.Route(netip.MustParsePrefix(m.inside+":1::/64"), netip.MustParseAddr(m.inside+"::10"), "hf-lan"))
 	eventually(t, "the node is active", func() bool { return p.node.group().Role == "active" })
+	p.routed(t, netip.MustParseAddr("10.1.0.10"), netip.MustParseAddr(m.inside+":1::10"))
 	return p
+}
+
+// routed waits until the node has read the routes by lan to each address. A first packet
+// before that would go back by the default route, and its connection would keep to that.
+func (p *path) routed(t *testing.T, to ...netip.Addr) {
+	t.Helper()
+	for _, to := range to {
+		from := pathServer[0]
+		if to.Is6() {
+			from = pathServer[1]
+		}
+		ask := []string{"explain", "--in", "wan", "--proto", "udp", "--from", netip.AddrPortFrom(from, 9).String(), "--to", netip.AddrPortFrom(to, 9).String(), "--json"}
+		eventually(t, fmt.Sprintf("the node has the route to %v", to), func() bool {
+			var x api.Explained
+			strict(t, p.node.tell(t, ask...).said(t), &x)
+			return slices.ContainsFunc(x.Steps, func(s api.ExplainStep) bool {
+				return s.Step == "route" && strings.Contains(s.Says, "by lan,")
+			})
+		})
+	}
 }
