@@ -13,9 +13,9 @@ import (
 // Schedules of the gate and of `make soak`. The gate takes what fits into its time, so that
 // a slow machine is not held up; it never takes fewer than the least.
 const (
-	gateSchedules = 4000
+	gateSchedules = 2000
 	gateLeast     = 40
-	gateTime      = 20 * time.Second
+	gateTime      = 15 * time.Second
 	soakSchedules = 100_000
 )
 
