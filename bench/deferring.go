@@ -137,19 +137,7 @@ func roundTrip(conn net.Conn) (time.Duration, error) {
 	return time.Since(begun), err
 }
 
-const deferPolicy = `[ports.lan]
-addresses = ["10.1.255.254/16"]
-mac = "02:48:46:00:00:01"
-[ports.wan]
-addresses = ["10.2.0.1/24"]
-mac = "02:48:46:00:00:02"
-[groups.main]
-ports = ["lan", "wan"]
-[cluster]
-heartbeat = "50ms"
-lease = "500ms"
-dead_after = "1s"
-[[rules]]
+const deferPolicy = linePolicy + `[[rules]]
 id = "async"
 action = "pass"
 in = "lan"

@@ -73,8 +73,9 @@ connections = %d
 	})
 }
 
-// benchPolicy has one rule, which lets everything out.
-const benchPolicy = `[ports.lan]
+// linePolicy is what the policies of a line have in common: its ports, and clocks of a
+// machine that is busy.
+const linePolicy = `[ports.lan]
 addresses = ["10.1.255.254/16"]
 mac = "02:48:46:00:00:01"
 [ports.wan]
@@ -82,13 +83,16 @@ addresses = ["10.2.0.1/24"]
 mac = "02:48:46:00:00:02"
 [groups.main]
 ports = ["lan", "wan"]
-[gateways.far]
-port = "wan"
-address = "10.2.0.2"
 [cluster]
 heartbeat = "50ms"
 lease = "500ms"
 dead_after = "1s"
+`
+
+// benchPolicy has one rule, which lets everything out.
+const benchPolicy = linePolicy + `[gateways.far]
+port = "wan"
+address = "10.2.0.2"
 [[rules]]
 id = "all"
 action = "pass"

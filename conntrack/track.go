@@ -180,26 +180,27 @@ type Proposal struct {
 // Refuses says why Insert would refuse a packet as the first of the connection, whatever is
 // in the table; drop.Pass: it would not.
 func (pr *Proposal) Refuses(p *packet.Parsed) drop.Reason {
-	_, why := pr.admits(p)
+	_, _, why := pr.admits(p)
 	return why
 }
 
-// admits returns what is translated of a connection that a packet may begin.
-func (pr *Proposal) admits(p *packet.Parsed) (nat Flags, why drop.Reason) {
+// admits returns what is translated of a connection that a packet may begin, and whether it
+// begins it in mid-stream.
+func (pr *Proposal) admits(p *packet.Parsed) (nat Flags, pickUp bool, why drop.Reason) {
 	why = MayOpen(p)
-	pickUp := why != drop.Pass
+	pickUp = why != drop.Pass
 	if pickUp && !(pr.PickUp && MayPickUp(p)) {
-		return 0, why
+		return 0, pickUp, why
 	}
 	nat, possible := natFlags(&pr.Original, &pr.Reply)
 	if pickUp && nat != 0 {
 		// The other end knows this connection by another address, or by none (F4).
-		return 0, drop.PickUpTranslated
+		return 0, pickUp, drop.PickUpTranslated
 	}
 	if !possible || !sameTuple(&p.Tuple, &pr.Original) || !pr.Class.valid() {
-		return 0, drop.AddressInvalid
+		return 0, pickUp, drop.AddressInvalid
 	}
-	return nat, drop.Pass
+	return nat, pickUp, drop.Pass
 }
 
 // Insert begins a connection with the packet p, whose tuple is pr.Original, and tracks
@@ -207,11 +208,10 @@ func (pr *Proposal) admits(p *packet.Parsed) (nat Flags, why drop.Reason) {
 // other goroutine ever sees one of them alone and believes it. Nothing is changed unless
 // it returns Inserted.
 func (t *Table) Insert(pr *Proposal, p *packet.Parsed, now int64, r *Result) InsertOutcome {
-	nat, why := pr.admits(p)
+	nat, pickUp, why := pr.admits(p)
 	if r.Reason, r.Change = why, ChangeNone; why != drop.Pass {
 		return Refused
 	}
-	pickUp := MayOpen(p) != drop.Pass
 	// The reply's bucket is the one line that the lookup has not touched: it arrives while
 	// the entry is filled.
 	original, reply := t.secret.hash(&pr.Original), t.secret.hash(&pr.Reply)

@@ -52,35 +52,6 @@ flush = "all"
 // innocent is a second host beside the client.
 var innocent = netip.MustParseAddr("10.0.0.11")
 
-// echoing is a TCP service of the server that says what it hears, until the test ends.
-func (s *site) echoing(t *testing.T, port uint16) {
-	t.Helper()
-	l, err := s.server.Listen("tcp", netip.AddrPortFrom(server, port).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return // closed
-			}
-			go func() {
-				defer c.Close()
-				var b [64]byte
-				for {
-					n, err := c.Read(b[:])
-					if err != nil {
-						return
-					}
-					_, _ = c.Write(b[:n]) // an end that is gone is read next
-				}
-			}()
-		}
-	}()
-}
-
 // dialFrom opens a TCP connection of one of the client's addresses.
 func (s *site) dialFrom(t *testing.T, from netip.Addr, port uint16, limit time.Duration) (net.Conn, error) {
 	t.Helper()
@@ -144,7 +115,7 @@ func TestO6_BruteForceIsBlocked(t *testing.T) {
 	d := start(t, p)
 	eventually(t, "it is active", func() bool { return d.group().Role == "active" })
 	for _, port := range []uint16{5022, 5025, 6000} {
-		s.echoing(t, port)
+		echoes(t, s.server, netip.AddrPortFrom(server, port))
 	}
 
 	other, outside := s.connect(t, 6001)

@@ -23,25 +23,9 @@ func deferring(t *testing.T, clocks ...string) (s *site, at string) {
 	for _, p := range s.places {
 		p.files.write("policy.toml", policy, 0o644)
 	}
-	at = netip.AddrPortFrom(server, 8443).String()
-	echo, err := s.server.Listen("tcp", at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { echo.Close() })
-	go func() {
-		for {
-			c, err := echo.Accept()
-			if err != nil {
-				return // closed
-			}
-			go func() {
-				_, _ = io.Copy(c, c) // until the client ends it
-				c.Close()
-			}()
-		}
-	}()
-	return s, at
+	service := netip.AddrPortFrom(server, 8443)
+	echoes(t, s.server, service)
+	return s, service.String()
 }
 
 // dial opens a connection through the firewall.

@@ -96,13 +96,7 @@ func (c *common) printPlan(cmd *cobra.Command, plan *api.Plan, done string) erro
 	}); err != nil {
 		return err
 	}
-	for _, e := range plan.Errors {
-		fmt.Fprintln(cmd.ErrOrStderr(), e)
-	}
-	if len(plan.Errors) > 0 {
-		return errSilent
-	}
-	return nil
+	return tellErrors(cmd, plan.Errors)
 }
 
 func printChanges(w io.Writer, plan *api.Plan) {

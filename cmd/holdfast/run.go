@@ -81,15 +81,20 @@ Nothing is started and no device is touched.`,
 			}); err != nil {
 				return err
 			}
-			for _, e := range report.Errors {
-				fmt.Fprintln(cmd.ErrOrStderr(), e)
-			}
-			if len(report.Errors) > 0 {
-				return errSilent
-			}
-			return nil
+			return tellErrors(cmd, report.Errors)
 		},
 	}
+}
+
+// tellErrors prints what is wrong with a policy, and returns an error if anything is.
+func tellErrors(cmd *cobra.Command, wrong []string) error {
+	for _, e := range wrong {
+		fmt.Fprintln(cmd.ErrOrStderr(), e)
+	}
+	if len(wrong) > 0 {
+		return errSilent
+	}
+	return nil
 }
 
 func newDetach(c *common) *cobra.Command {

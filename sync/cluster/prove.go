@@ -40,7 +40,6 @@ type prover struct {
 type comparison struct {
 	remote *remote
 	asked  *repair.Asked
-	now    int64
 }
 
 // share is what the prover and a reader have in common of one peer, and what each has for
@@ -209,7 +208,7 @@ func (r *remote) prove() {
 	if !r.comparing {
 		if asked, ok := r.check.Begin(&r.trail, r.node.ledger, r.now); ok {
 			r.comparing = true
-			r.share.compare <- comparison{remote: r, asked: asked, now: r.now}
+			r.share.compare <- comparison{remote: r, asked: asked}
 		}
 	}
 	if r.node.config.Lease.Held(r.now) {

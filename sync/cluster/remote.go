@@ -276,7 +276,8 @@ func (r *remote) publish() {
 	}
 	report := r.need.Report()
 	if last := r.report.Load(); last == nil || *last != report {
-		r.report.Store(&report)
+		changed := report // its own, so that nothing is allocated where nothing has changed
+		r.report.Store(&changed)
 	}
 }
 

@@ -27,7 +27,7 @@ func (l *Ledger) Tick() uint64 { return l.clock.Add(1) }
 
 // Touch notes that a connection has changed at a time that Tick has returned.
 func (l *Ledger) Touch(h *Hash, original *packet.Tuple, at uint64) {
-	shard := &l.touched[coarse(h.ShardOf(original), l.bits)]
+	shard := &l.touched[Coarse(h.ShardOf(original), l.bits)]
 	if shard.Load() < at {
 		shard.Store(at) // two readers may cross: both times lie in the present
 	}

@@ -44,8 +44,8 @@ func BitsFor(connections int) uint8 {
 	return uint8(min(max(bits.Len(uint(connections/16)), 6), wire.DigestBitsMax))
 }
 
-// coarse returns in which of 2^bits shards a finest one lies.
-func coarse(shard uint32, bits uint8) uint32 { return shard >> (wire.DigestBitsMax - bits) }
+// Coarse returns in which of 2^bits shards a finest one lies.
+func Coarse(shard uint32, bits uint8) uint32 { return shard >> (wire.DigestBitsMax - bits) }
 
 // Sums are those of a table, in 2^Bits shards.
 type Sums struct {
@@ -76,7 +76,7 @@ func (p *Pass) Step(count int, now int64) (done bool) {
 	high := p.table.High()
 	for ; count > 0 && p.next < high; count-- {
 		if p.table.Export(p.next, now, &p.state) && p.state.Sync != conntrack.SyncNone {
-			p.Sums.Shard[coarse(p.hash.ShardOf(&p.state.Original), p.Sums.Bits)] += p.hash.Of(&p.state)
+			p.Sums.Shard[Coarse(p.hash.ShardOf(&p.state.Original), p.Sums.Bits)] += p.hash.Of(&p.state)
 			p.Sums.Connections++
 		}
 		p.next++

@@ -47,15 +47,9 @@ type Transaction struct {
 // Put prepares and commits. The node that was asked has prepared already. It reports whether
 // the generation is in force, on trial; otherwise Faults says why not, and all go back.
 func (t *Transaction) Put() bool {
-	t.names = map[uint16]string{}
-	var all []uint16
-	for _, m := range t.Members() {
-		t.names[m.Number] = m.Name
-		if m.Heard {
-			all = append(all, m.Number)
-			continue
-		}
-		t.absent(m.Number, "is not heard")
+	all, silent := t.members()
+	for _, number := range silent {
+		t.absent(number, "is not heard")
 	}
 	ready, ok := t.ask(wire.StepPrepare, all)
 	if !ok {
@@ -90,20 +84,27 @@ func (t *Transaction) Put() bool {
 	return true
 }
 
+// members learns the names of the other nodes, and returns those that are heard and those that are not.
+func (t *Transaction) members() (heard, silent []uint16) {
+	t.names = map[uint16]string{}
+	for _, m := range t.Members() {
+		t.names[m.Number] = m.Name
+		if m.Heard {
+			heard = append(heard, m.Number)
+		} else {
+			silent = append(silent, m.Number)
+		}
+	}
+	return heard, silent
+}
+
 // Confirm lets the generation stay, here first: what this node keeps the others hear of as
 // long as it takes. The error says that it does not stay here.
 func (t *Transaction) Confirm() error {
 	if err := t.Own(wire.StepConfirm); err != nil {
 		return err
 	}
-	t.names = map[uint16]string{}
-	var all []uint16
-	for _, m := range t.Members() {
-		t.names[m.Number] = m.Name
-		if m.Heard {
-			all = append(all, m.Number)
-		}
-	}
+	all, _ := t.members()
 	for _, r := range t.Ask(wire.StepConfirm, all) {
 		switch r.What {
 		case Refused:

@@ -1,7 +1,6 @@
 package repair
 
 import (
-	"encoding/binary"
 	"sync/atomic"
 
 	"holdfast/conntrack"
@@ -30,8 +29,7 @@ type Leftovers struct {
 	table  *conntrack.Table
 	named  *Named
 	cut    conntrack.Incarnation
-	bits   uint8
-	shards []bool // nil: all
+	shards shardSet
 	at     uint32
 	hash   digest.Hash
 	state  conntrack.State
@@ -39,14 +37,7 @@ type Leftovers struct {
 
 // Leftovers returns those of the transfer that e has ended.
 func (n *Need) Leftovers(e *wire.TransferEnd, table *conntrack.Table, named *Named) *Leftovers {
-	l := &Leftovers{table: table, named: named, cut: e.Cut, bits: n.bits}
-	if len(n.shards) > 0 {
-		l.shards = make([]bool, 1<<n.bits)
-		for i := 0; i < len(n.shards); i += 2 {
-			l.shards[binary.BigEndian.Uint16(n.shards[i:])] = true
-		}
-	}
-	return l
+	return &Leftovers{table: table, named: named, cut: e.Cut, shards: newShardSet(n.bits, n.shards)}
 }
 
 // Step looks at up to count entries more and gives those that are left over to discard,
@@ -69,5 +60,5 @@ func (l *Leftovers) over(s *conntrack.State) bool {
 	if s.Sync == conntrack.SyncNone || s.Incarnation > l.cut {
 		return false
 	}
-	return l.shards == nil || l.shards[l.hash.ShardOf(&s.Original)>>(wire.DigestBitsMax-l.bits)]
+	return l.shards.has(l.hash.ShardOf(&s.Original))
 }

@@ -1,7 +1,6 @@
 package repair
 
 import (
-	"encoding/binary"
 	"sync"
 	"sync/atomic"
 
@@ -38,8 +37,7 @@ type Transfer struct {
 // request is a wire.TransferRequest, kept.
 type request struct {
 	id     uint32
-	bits   uint8
-	shards []bool // by shard; nil: all
+	shards shardSet
 }
 
 // NewTransfer returns a transfer of a table to the one peer that lane sends to. The lane must
@@ -50,13 +48,7 @@ func NewTransfer(table *conntrack.Table, lane *journal.Journal, credit uint64) *
 
 // Ask takes in what the peer asks for. It takes the place of what was asked before.
 func (t *Transfer) Ask(m *wire.TransferRequest) {
-	q := &request{id: m.ID, bits: m.Bits}
-	if len(m.Shards) > 0 {
-		q.shards = make([]bool, 1<<m.Bits)
-		for i := 0; i < len(m.Shards); i += 2 {
-			q.shards[binary.BigEndian.Uint16(m.Shards[i:])] = true
-		}
-	}
+	q := &request{id: m.ID, shards: newShardSet(m.Bits, m.Shards)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.next == nil || q.id >= t.next.id {
@@ -113,7 +105,7 @@ func (t *Transfer) Step(count int, now int64, acked uint64, whole bool) (moved b
 			return moved
 		}
 		moved = true
-		if t.table.Export(t.at, now, &t.state) && t.running.has(t.hash.ShardOf(&t.state.Original)) {
+		if t.table.Export(t.at, now, &t.state) && t.running.shards.has(t.hash.ShardOf(&t.state.Original)) {
 			t.lane.Insert(&t.state)
 			t.told.Add(1)
 		}
@@ -126,9 +118,4 @@ func (t *Transfer) Step(count int, now int64, acked uint64, whole bool) (moved b
 		return true
 	}
 	return moved
-}
-
-// has reports whether a finest shard was asked for.
-func (q *request) has(shard uint32) bool {
-	return q.shards == nil || q.shards[shard>>(wire.DigestBitsMax-q.bits)]
 }
