@@ -13,7 +13,10 @@ type Cluster struct {
 	Lease      Value[time.Duration] // how long the right to transmit runs
 	Alone      Value[Alone]         // what a node does that hears nobody
 	AloneAfter Value[time.Duration] // of hearing no ready node, until an unready one serves
-	DeferMax   Value[time.Duration] // how long a first packet of a rule with `sync = "defer"` waits for a peer
+	// PreemptAfter is how long a ready node of higher priority waits until it takes the role
+	// from the active one; not Written: it does not.
+	PreemptAfter Value[time.Duration]
+	DeferMax     Value[time.Duration] // how long a first packet of a rule with `sync = "defer"` waits for a peer
 }
 
 // Alone says what a node does that hears nobody.
@@ -46,6 +49,7 @@ func (d *decoder) readCluster(t *table) Cluster {
 	one(t, "lease", duration(time.Millisecond, time.Minute), &c.Lease)
 	one(t, "alone", choice("a conduct for a node alone", AloneServe, AloneWait, AloneWitness), &c.Alone)
 	one(t, "alone_after", duration(time.Millisecond, time.Hour), &c.AloneAfter)
+	one(t, "preempt_after", duration(time.Second, time.Hour), &c.PreemptAfter)
 	one(t, "defer_max", duration(time.Millisecond, 100*time.Millisecond), &c.DeferMax)
 	t.close("the node file's [cluster]", "key_file", "key_log", "links", "priority")
 	if len(d.errs) == faults {

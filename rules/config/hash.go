@@ -113,6 +113,7 @@ func (c *Cluster) put(f *form) {
 	f.duration(c.Lease.V)
 	f.bytes(uint8(c.Alone.V))
 	f.duration(c.AloneAfter.V)
+	f.duration(c.PreemptAfter.V)
 	f.duration(c.DeferMax.V)
 }
 

@@ -162,7 +162,7 @@ func (n *Node) readCluster(t *table) {
 			n.Priority = append(n.Priority, p)
 		}
 	}
-	t.close("the policy's [cluster]", "heartbeat", "dead_after", "lease", "alone", "alone_after", "defer_max")
+	t.close("the policy's [cluster]", "heartbeat", "dead_after", "lease", "alone", "alone_after", "preempt_after", "defer_max")
 	if len(n.Links) > 0 && t.n.get("key_file") == nil {
 		t.missing("key_file", "\"cluster.key\", which `holdfast key new` makes")
 	}

@@ -9,38 +9,6 @@ import (
 	"holdfast/internal/mutant"
 )
 
-// Alone says what a node does that hears nobody.
-type Alone uint8
-
-const (
-	// AloneServe promotes the best node there is after Timing.AloneAfter, with an alarm.
-	AloneServe Alone = iota
-	// AloneWait never promotes a node that hears nobody, and ends the lease of one that stops hearing its peers.
-	AloneWait
-)
-
-// Timing holds the clocks of an election, all in nanoseconds.
-// Invariant: Heartbeat < Lease < DeadAfter, so that a node is silent before its peer speaks.
-type Timing struct {
-	Heartbeat  int64 // between two beats
-	DeadAfter  int64 // of silence until a peer counts as dead
-	Lease      int64 // how long the right to transmit runs from a clock reading
-	AloneAfter int64 // without a ready node until an unready one serves
-}
-
-// Beat is what a node says of itself in every heartbeat.
-type Beat struct {
-	Node     uint16
-	Role     gate.Role
-	Term     uint64 // the highest term this node has seen
-	Priority int32
-	Ready    bool // its table is complete
-	Wants    bool // it asks the active node to hand over
-	Yields   bool // it has just given up the role and lets others claim first
-
-	Generation uint64 // of the policy that it keeps; it is not part of a heartbeat, but of a Standing
-}
-
 // Decision is what an election asks its driver to do.
 type Decision uint8
 
@@ -86,17 +54,21 @@ const refusalsDead = 3
 // Claims are ordered by (term, lower node number): the lower one yields. Not safe for
 // concurrent use.
 type Election struct {
-	self    Beat
-	timing  Timing
-	alone   Alone
-	members []member // by node number, without this node
+	self     Beat
+	priority int32 // as configured
+	health   Health
+	timing   Timing
+	alone    Alone
+	members  []member // by node number, without this node
 
-	started   int64  // first tick
-	ticked    int64  // last tick
-	noActive  int64  // since when no living active node is known; 0 while there is one
-	sawActive bool   // an active node was heard since this one started
-	holdUntil int64  // how long this node yields
-	wantUntil int64  // how long this node asks for the role
+	started   int64 // first tick
+	ticked    int64 // last tick
+	noActive  int64 // since when no living active node is known; 0 while there is one
+	sawActive bool  // an active node was heard since this one started
+	holdUntil int64 // how long this node yields
+	wantUntil int64 // how long this node asks for the role
+	ahead     int64 // since when this node has gone before the active one; 0: it does not
+	damping   damping
 	alarm     bool   // promoted without being ready
 	stalls    uint64 // ticks that came so late that silence proves nothing
 	pending   Decision
@@ -118,7 +90,7 @@ const historyMax = 64
 // NewElection returns a standby of the group that node self takes part in. peers are
 // the numbers of the other nodes.
 func NewElection(self uint16, priority int32, peers []uint16, timing Timing, alone Alone) *Election {
-	e := &Election{self: Beat{Node: self, Priority: priority}, timing: timing, alone: alone}
+	e := &Election{self: Beat{Node: self, Priority: priority}, priority: priority, timing: timing, alone: alone}
 	for _, p := range peers {
 		e.members = append(e.members, member{beat: Beat{Node: p}})
 	}
@@ -132,8 +104,10 @@ func (e *Election) Beat() Beat { return e.self }
 // Role returns this node's role.
 func (e *Election) Role() gate.Role { return e.self.Role }
 
-// Alarm reports whether this node serves although it was not ready.
-func (e *Election) Alarm() bool { return e.alarm && e.self.Role == gate.Active }
+// Alarm reports whether this node serves although it was not ready, or has a fault.
+func (e *Election) Alarm() bool {
+	return (e.alarm || !e.self.Sound()) && e.self.Role == gate.Active
+}
 
 // Stalls counts ticks that came later than half of DeadAfter: this machine stood still.
 func (e *Election) Stalls() uint64 { return e.stalls }
@@ -180,7 +154,7 @@ func (e *Election) Step(b Beat, now int64) {
 	if e.self.Role == gate.Active {
 		if b.Role == gate.Active && outranks(b, e.self) && !mutant.BothKeepServing {
 			e.demote(now, "a higher claim", fmt.Sprintf("node %d is active in term %d", b.Node, b.Term))
-		} else if b.Wants && b.Ready {
+		} else if b.Wants && b.Ready && b.Sound() {
 			e.demote(now, "handed over", fmt.Sprintf("node %d asked for the role", b.Node))
 		}
 	}
@@ -206,13 +180,17 @@ func (e *Election) Tick(now int64) {
 	if e.self.Role == gate.Active {
 		if e.alone == AloneWait && len(e.members) > 0 && e.living(now) == 0 {
 			e.demote(now, "alone", "no peer heard, and alone = \"wait\"")
+			return
 		}
+		e.handOverIfTroubled(now)
 		return
 	}
-	if e.livingActive(now) != nil {
+	if active := e.livingActive(now); active != nil {
 		e.noActive = 0
+		e.preempt(now, active)
 		return
 	}
+	e.ahead = 0
 	if e.noActive == 0 {
 		e.noActive = now
 	}
@@ -290,8 +268,8 @@ func (e *Election) evidence(now int64) string {
 	return fmt.Sprintf("%d of %d nodes living, last beat %.1f ms ago", e.living(now), len(e.members), float64(now-last)/1e6)
 }
 
-// best reports whether this node goes before every other living candidate: asked for
-// first, then a newer policy, then higher priority, then lower number. An older policy keeps
+// best reports whether this node goes before every other living candidate: without a fault
+// first, then asked for, then a newer policy, then higher priority, then lower number. An older policy keeps
 // nobody from serving where no other can. With readyOnly, nodes that are not
 // ready do not count; without, a ready one always goes first.
 func (e *Election) best(now int64, readyOnly bool) bool {
@@ -309,6 +287,9 @@ func (e *Election) best(now int64, readyOnly bool) bool {
 func ahead(a, b Beat) bool {
 	if a.Ready != b.Ready {
 		return a.Ready
+	}
+	if a.Sound() != b.Sound() {
+		return a.Sound()
 	}
 	if a.Wants != b.Wants {
 		return a.Wants
@@ -383,46 +364,4 @@ func (e *Election) record(now int64, cause, evidence string) {
 		e.history = slices.Delete(e.history, 0, 1)
 	}
 	e.history = append(e.history, Event{At: now, Term: e.self.Term, Role: e.self.Role, Cause: cause, Evidence: evidence})
-}
-
-// Lapsed tells that the lease ended before it was extended. The node is demoted and
-// must be promoted anew.
-func (e *Election) Lapsed(now int64, why string) {
-	if e.self.Role == gate.Active {
-		e.demote(now, "the lease lapsed", why)
-	}
-}
-
-// AskPromote is `holdfast promote`: this node asks the active one to hand over, or
-// claims at once where there is none. With force it claims at once, ready or not.
-func (e *Election) AskPromote(now int64, force bool) error {
-	if e.self.Role == gate.Active {
-		return fmt.Errorf("this node is active already")
-	}
-	if force {
-		e.alarm = !e.self.Ready
-		e.promote(now, "forced", "holdfast promote --force")
-		return nil
-	}
-	if !e.self.Ready {
-		return fmt.Errorf("this node is not ready: its table may lack connections; `holdfast promote --force` takes over all the same")
-	}
-	e.self.Wants, e.wantUntil = true, now+10*e.timing.DeadAfter
-	e.self.Yields, e.holdUntil = false, 0
-	e.sawActive = true // an operator vouches for the picture
-	return nil
-}
-
-// AskDemote is `holdfast demote`: hand over to the best ready node.
-func (e *Election) AskDemote(now int64) error {
-	if e.self.Role != gate.Active {
-		return fmt.Errorf("this node is standby already")
-	}
-	for _, m := range e.members {
-		if e.alive(m, now) && m.beat.Ready {
-			e.demote(now, "handed over", "holdfast demote")
-			return nil
-		}
-	}
-	return fmt.Errorf("no living peer is ready to take over: promote one by force first, or stop this daemon")
 }

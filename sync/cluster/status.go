@@ -18,8 +18,11 @@ type Status struct {
 	Alarm    bool
 	Lapses   uint64 // leases that ran out before they were extended
 	Stalls   uint64 // times this node's clock goroutine stood still for half of DeadAfter
-	Peers    []PeerStatus
-	History  []Event
+	Health   Health // of this node
+	// PreemptIn is how long it takes until this node takes the role back, ns; 0: it does not.
+	PreemptIn int64
+	Peers     []PeerStatus
+	History   []Event
 }
 
 // PeerStatus is what a node knows of a peer.
@@ -73,6 +76,7 @@ func (n *Node) Status(now int64) Status {
 	s.Ready, s.NotReady = n.Ready()
 	n.mu.Lock()
 	s.Beat, s.Alarm, s.Stalls = n.election.Beat(), n.election.Alarm(), n.election.Stalls()
+	s.Health, s.PreemptIn = n.election.Health(), n.election.PreemptIn(now)
 	s.History = n.election.History()
 	active, known := n.election.Active(now)
 	n.mu.Unlock()

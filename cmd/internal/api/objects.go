@@ -32,7 +32,10 @@ type Group struct {
 	Term       uint64  `json:"term"`
 	Ready      bool    `json:"ready"`
 	NotReady   string  `json:"not_ready,omitempty"` // why
-	Alarm      bool    `json:"alarm"`               // serves although it was not ready
+	Alarm      bool    `json:"alarm"`               // serves although it was not ready, or has a fault
+	Priority   int32   `json:"priority"`            // what its troubles leave of it; below 0: it has a fault
+	Fault      string  `json:"fault,omitempty"`     // that keeps it from serving where another node can
+	PreemptIn  float64 `json:"preempt_in"`          // seconds until it takes the role back; 0: it does not
 	LeaseLeft  float64 `json:"lease_left"`          // seconds, 0 where none is held
 	LeaseLapse uint64  `json:"lease_lapses"`
 	Stalls     uint64  `json:"stalls"` // times this machine stood still for half of dead_after
@@ -45,6 +48,7 @@ type Peer struct {
 	Session    string            `json:"session"` // none, handshake, established
 	Role       string            `json:"role"`
 	Ready      bool              `json:"ready"`
+	Priority   int32             `json:"priority"`        // below 0: it has a fault that keeps it from serving
 	Heard      float64           `json:"heard"`           // seconds since its last beat, -1: never
 	Behind     uint64            `json:"behind"`          // batches of the peer that this node lacks
 	Unacked    uint64            `json:"unacked"`         // batches of this node that the peer has not confirmed

@@ -53,6 +53,7 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 		timing: cluster.Timing{
 			Heartbeat: p.Cluster.Heartbeat.V.Nanoseconds(), DeadAfter: p.Cluster.DeadAfter.V.Nanoseconds(),
 			Lease: p.Cluster.Lease.V.Nanoseconds(), AloneAfter: p.Cluster.AloneAfter.V.Nanoseconds(),
+			PreemptAfter: p.Cluster.PreemptAfter.V.Nanoseconds(),
 		},
 	}
 	pl.deferMax = p.Cluster.DeferMax.V

@@ -213,7 +213,9 @@ func degraded(s *api.Status) []string {
 		if g.Active == "" {
 			all = append(all, "group "+g.Name+": no node is active, nothing is forwarded")
 		}
-		if g.Alarm {
+		if g.Fault != "" {
+			all = append(all, "group "+g.Name+": this node does not serve while another can: "+g.Fault)
+		} else if g.Alarm {
 			all = append(all, "group "+g.Name+": this node serves although its table may have lacked connections when it took over")
 		}
 		if !g.Ready {
@@ -225,6 +227,8 @@ func degraded(s *api.Status) []string {
 			all = append(all, "peer "+p.Name+" is not heard: its daemon is down or the sync link is cut; nobody would take over from this node")
 		} else if p.Incapable != "" {
 			all = append(all, "peer "+p.Name+" "+p.Incapable)
+		} else if p.Priority < 0 {
+			all = append(all, "peer "+p.Name+" has a fault and would not take over: `holdfast status` there says which")
 		} else if !p.SamePlan {
 			all = append(all, otherPolicy(&s.Policy, &p))
 		}

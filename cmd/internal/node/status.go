@@ -67,6 +67,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	group := api.Group{
 		Name: d.group, Role: c.Beat.Role.String(), Active: c.Active, Term: c.Beat.Term, Ready: c.Ready,
 		NotReady: c.NotReady, Alarm: c.Alarm, LeaseLapse: c.Lapses, Stalls: c.Stalls,
+		Priority: c.Beat.Priority, Fault: c.Health.Fault, PreemptIn: float64(c.PreemptIn) / 1e9,
 	}
 	if until := d.lease.Until(); until > now {
 		group.LeaseLeft = float64(until-now) / 1e9
@@ -74,7 +75,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	s.Groups = append(s.Groups, group)
 	for _, p := range c.Peers {
 		one := api.Peer{
-			Name: p.Name, Address: p.Address.String(), Session: p.Session, Role: p.Beat.Role.String(), Ready: p.Beat.Ready,
+			Name: p.Name, Address: p.Address.String(), Session: p.Session, Role: p.Beat.Role.String(), Ready: p.Beat.Ready, Priority: p.Beat.Priority,
 			Heard: heard(p.Heard, now), Behind: p.Behind, Unacked: p.Unconfirmed, Resent: p.Resent,
 			Rejected: p.Rejected, SamePlan: p.SamePolicy, Language: p.Language, Incapable: p.Refused, MTUs: d.peerMTUs(&p), Equality: equality(&p, now),
 		}
