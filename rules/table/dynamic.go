@@ -14,8 +14,31 @@ type dynamic struct {
 	tree    atomic.Pointer[tree] // replaced by writers, under the lock
 	refused atomic.Uint64        // entries that found no room
 
-	mu    sync.Mutex
-	queue queue // of the entries that expire
+	mu     sync.Mutex
+	queue  queue   // of the entries that expire
+	sums   sums    // of all
+	graves graves  // of those that have left
+	floor  Version // what was put up to it has been flushed
+	now    int64   // ns, the latest that a writer has said
+}
+
+// enterLocked takes a new entry into the account, leaveLocked one that goes out of it, and
+// renewLocked says that one lives on, by a later change.
+func (d *dynamic) enterLocked(e *entry, expires int64) {
+	d.queue.set(e, expires)
+	d.sums.add(e)
+}
+
+func (d *dynamic) leaveLocked(e *entry) {
+	d.sums.sub(e)
+	d.queue.set(e, 0)
+}
+
+func (d *dynamic) renewLocked(e *entry, expires int64, v Version) {
+	d.sums.sub(e)
+	e.version.Store(v)
+	d.queue.set(e, expires)
+	d.sums.add(e)
 }
 
 func newDynamic() *dynamic {
@@ -43,6 +66,7 @@ const (
 	IsConst           // the policy says that the table is const
 	Full              // there is no room
 	Excepted          // an entry behind a "!" keeps it out, whoever overloads
+	Outdated          // another node tells what a later change has overtaken
 )
 
 // Add puts an address into the table at now (ns), for a lifetime of so many ns, Default or
@@ -63,6 +87,7 @@ func (t *Table) AddPrefix(p netip.Prefix, sense Sense, now, lifetime int64, caus
 	d := t.added
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.now = max(d.now, now)
 	before := d.tree.Load()
 	if cause.Kind == Overload && t.keepsOut(before, p) {
 		return Excepted
@@ -70,7 +95,7 @@ func (t *Table) AddPrefix(p netip.Prefix, sense Sense, now, lifetime int64, caus
 	old, there := before.Get(p)
 	if there && old.sense == sense {
 		if cause.Kind != Overload || outlives(expires, old.expires.Load()) {
-			d.queue.set(old, expires)
+			d.renewLocked(old, expires, t.clock.next())
 		}
 		return Refreshed
 	}
@@ -78,11 +103,12 @@ func (t *Table) AddPrefix(p netip.Prefix, sense Sense, now, lifetime int64, caus
 		d.refused.Add(1)
 		return Full
 	}
-	e := &entry{prefix: p, sense: sense, cause: cause, added: now, place: -1, counts: new(counts)}
+	e := newEntry(p, sense, cause, now, t.clock.next())
 	if there {
-		d.queue.set(old, 0)
+		d.leaveLocked(old)
 	}
-	d.queue.set(e, expires)
+	d.enterLocked(e, expires)
+	d.graves.close(p)
 	d.tree.Store(before.InsertPersist(p, e))
 	if there {
 		return Refreshed
@@ -141,7 +167,8 @@ func (t *Table) Delete(p netip.Prefix) Outcome {
 	if !there {
 		return Absent
 	}
-	d.queue.set(e, 0)
+	d.leaveLocked(e)
+	d.graves.dig(p, t.clock.next(), d.now)
 	d.tree.Store(before.DeletePersist(p))
 	return Deleted
 }
@@ -155,9 +182,15 @@ func (t *Table) Flush() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := d.tree.Load().Size()
-	d.tree.Store(new(tree))
-	d.queue = nil
+	d.startLocked(t.clock.next(), new(tree), nil, sums{})
 	return n
+}
+
+// startLocked puts other entries in the place of all that were put up to a version.
+func (d *dynamic) startLocked(v Version, t *tree, q queue, s sums) {
+	d.tree.Store(t)
+	d.queue, d.sums, d.floor = q, s, v
+	d.graves.below(v)
 }
 
 // NewEntry is an entry of a Replace.
@@ -175,28 +208,27 @@ func (t *Table) Replace(entries []NewEntry, now, lifetime int64, cause Cause) (o
 	}
 	d := t.added
 	before, after := d.tree.Load(), new(tree)
-	var waiting queue
-	expires := t.expiry(now, lifetime)
+	fresh := newDynamic()
+	expires, v := t.expiry(now, lifetime), t.clock.next()
 	for i, n := range entries {
 		if out := t.changeable(n.Prefix); out != 0 {
 			return out, i
 		}
-		e := &entry{prefix: n.Prefix, sense: n.Sense, cause: cause, added: now, place: -1, counts: new(counts)}
+		e := newEntry(n.Prefix, n.Sense, cause, now, t.clock.next())
 		if old, ok := before.Get(n.Prefix); ok && old.sense == n.Sense {
 			e.counts, e.added, e.cause = old.counts, old.added, old.cause
 		}
 		if twice, ok := after.Get(n.Prefix); ok {
-			waiting.set(twice, 0)
+			fresh.leaveLocked(twice)
 		} else if after.Size() >= t.plan.Max {
 			d.refused.Add(1)
 			return Full, i
 		}
 		after.Insert(n.Prefix, e)
-		waiting.set(e, expires)
+		fresh.enterLocked(e, expires)
 	}
 	d.mu.Lock()
-	d.tree.Store(after)
-	d.queue = waiting
+	d.startLocked(v, after, fresh.queue, fresh.sums)
 	d.mu.Unlock()
 	return Added, 0
 }
@@ -222,10 +254,13 @@ func (t *Table) Expire(now int64) (n int) {
 func (d *dynamic) expire(now int64, most int) (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.now = max(d.now, now)
+	d.graves.forget(now)
 	after := d.tree.Load()
 	for ; n < most && len(d.queue) > 0 && d.queue[0].expires.Load() <= now; n++ {
 		e := d.queue[0]
-		d.queue.set(e, 0)
+		d.leaveLocked(e)
+		d.graves.dig(e.prefix, e.version.Load(), now)
 		after = after.DeletePersist(e.prefix)
 	}
 	if n > 0 {

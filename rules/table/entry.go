@@ -51,7 +51,15 @@ type entry struct {
 	added   int64           // ns; 0 for Written ones
 	expires atomic.Int64    // ns; 0: never
 	place   int             // in the queue of those that expire; -1: not there
+	version atomicVersion   // of the change that it is by; 0 for Written ones. Written under the lock
 	counts  *counts         // shared with the entry of this prefix in the Tables after a reload
+}
+
+// newEntry returns an entry that is not in a table yet.
+func newEntry(p netip.Prefix, sense Sense, cause Cause, added int64, v Version) *entry {
+	e := &entry{prefix: p, sense: sense, cause: cause, added: added, place: -1, counts: new(counts)}
+	e.version.Store(v)
+	return e
 }
 
 // Entry is an entry as listings show it.

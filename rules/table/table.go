@@ -35,11 +35,12 @@ type Table struct {
 	plan    Plan
 	written *tree    // nil: none
 	added   *dynamic // nil: the table is const
+	clock   *clock   // of the node
 }
 
 // newTable makes a table that takes over from the one of the same name before, or nil.
-func newTable(p *Plan, before *Table) (*Table, error) {
-	t := &Table{plan: *p}
+func newTable(p *Plan, before *Table, c *clock) (*Table, error) {
+	t := &Table{plan: *p, clock: c}
 	for i := range p.Written {
 		w := &p.Written[i]
 		if t.written == nil {

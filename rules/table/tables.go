@@ -10,6 +10,15 @@ const Max = 256
 type Tables struct {
 	all    []*Table
 	byName map[string]*Table
+	clock  *clock
+}
+
+// None returns no tables, for a node of a number to begin with: those that are made after them
+// count its changes from counter on, which is above what it has counted in lives before.
+func None(node uint16, counter uint64) *Tables {
+	c := &clock{node: node}
+	c.counter.Store(counter)
+	return &Tables{clock: c}
 }
 
 // New makes the tables of a policy. Those of the policy before, or nil, give what was added
@@ -18,13 +27,16 @@ func New(plans []Plan, before *Tables) (*Tables, error) {
 	if len(plans) > Max {
 		return nil, fmt.Errorf("%d tables: at most %d are possible", len(plans), Max)
 	}
-	ts := &Tables{byName: make(map[string]*Table, len(plans))}
+	if before == nil {
+		before = None(0, 0)
+	}
+	ts := &Tables{byName: make(map[string]*Table, len(plans)), clock: before.clock}
 	for i := range plans {
 		name := plans[i].Name
 		if ts.byName[name] != nil {
 			return nil, fmt.Errorf("two tables are called %s", name)
 		}
-		t, err := newTable(&plans[i], before.ByName(name))
+		t, err := newTable(&plans[i], before.ByName(name), ts.clock)
 		if err != nil {
 			return nil, err
 		}
