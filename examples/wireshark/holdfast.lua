@@ -31,9 +31,12 @@ local types = {
   [20] = "kill",
   [21] = "transfer-end",
   [22] = "ack-request",
+  [23] = "table-change",
   [32] = "digest",
   [33] = "proof",
   [34] = "transfer-request",
+  [35] = "table-sums",
+  [36] = "table-request",
 }
 
 local kinds = { [1] = "knock", [2] = "handshake1", [3] = "handshake2", [4] = "sealed" }
@@ -100,6 +103,14 @@ local p = {
   count = ProtoField.uint32("holdfast_batch.count", "Count"),
   round = ProtoField.uint32("holdfast_batch.round", "Round"),
   request = ProtoField.uint32("holdfast_batch.request", "Number of the request"),
+  version = ProtoField.uint64("holdfast_batch.version", "Version of the change", base.HEX),
+  table = ProtoField.string("holdfast_batch.table", "Table"),
+  change = ProtoField.uint8("holdfast_batch.change", "Change", base.DEC, { [1] = "put", [2] = "drop", [3] = "clear" }),
+  entry4 = ProtoField.ipv4("holdfast_batch.entry", "Entry"),
+  entry6 = ProtoField.ipv6("holdfast_batch.entry6", "Entry"),
+  bits = ProtoField.uint8("holdfast_batch.bits", "Length of the prefix"),
+  left = ProtoField.uint64("holdfast_batch.left", "Left of its lifetime, ms"),
+  age = ProtoField.uint64("holdfast_batch.age", "Age, ms"),
   generation = ProtoField.uint64("holdfast_batch.generation", "Generation"),
 }
 local fields = {}
@@ -124,9 +135,11 @@ local says = {
   [18] = { { p.index, 0, 4 }, { p.life32, 4, 4 } },
   [20] = { { p.life, 0, 8 } },
   [21] = { { p.request, 0, 4 }, { p.life, 4, 8 } },
+  [23] = { { p.version, 0, 8 } },
   [32] = { { p.round, 0, 4 } },
   [33] = { { p.round, 0, 4 } },
   [34] = { { p.request, 0, 4 } },
+  [35] = { { p.round, 0, 4 } },
 }
 
 -- The original tuple of an insert stands behind its 20 fixed bytes; flag 1 says IPv6.
@@ -139,6 +152,26 @@ local function tuple(t, b, flags)
   t:add(dst, b(20 + n, n))
   t:add(p.srcport, b(20 + 2 * n, 2))
   t:add(p.dstport, b(22 + 2 * n, 2))
+end
+
+-- A change of a table: version, name, and of what is not cleared the entry, with what is left
+-- of a put; flags 1 and 2 say which, flag 4 says IPv6.
+local function change(t, b, flags)
+  if b:len() < 9 then return end
+  t:add(p.change, flags % 4)
+  local at = 9 + b(8, 1):uint()
+  if b:len() < at then return end
+  t:add(p.table, b(9, at - 9))
+  local n, entry = 4, p.entry4
+  if flags % 8 >= 4 then n, entry = 16, p.entry6 end
+  if flags % 4 == 3 or b:len() < at + 1 + n then return end
+  t:add(p.bits, b(at, 1))
+  t:add(entry, b(at + 1, n))
+  at = at + 1 + n
+  if flags % 4 ~= 1 or b:len() < at + 12 then return end
+  t:add(p.left, b(at, 6))
+  t:add(p.age, b(at + 6, 6))
+  if b:len() >= at + 16 then t:add(p.rule, b(at + 12, 4)) end
 end
 
 function batch.dissector(b, pinfo, tree)
@@ -171,6 +204,7 @@ function batch.dissector(b, pinfo, tree)
         if f[2] + f[3] <= length then m:add(f[1], b(at + 4 + f[2], f[3])) end
       end
       if type == 16 then tuple(m, b(at + 4, length), flags) end
+      if type == 23 then change(m, b(at + 4, length), flags) end
       if type == 20 and length > 8 then m:add(p.selector, b(at + 12, length - 8)) end
       m:add(p.body, body)
     end

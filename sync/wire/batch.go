@@ -92,10 +92,13 @@ const (
 	TypeKill          Type = 20
 	TypeTransferEnd   Type = 21
 	TypeAckRequest    Type = 22
+	TypeTableChange   Type = 23
 	TypeDigest        Type = 32
 	TypeProof         Type = 33
 
 	TypeTransferRequest Type = 34
+	TypeTableSums       Type = 35
+	TypeTableRequest    Type = 36
 )
 
 var typeNames = map[Type]string{
@@ -105,6 +108,7 @@ var typeNames = map[Type]string{
 	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed",
 	TypeDigest: "digest", TypeProof: "proof", TypeTransferRequest: "transfer-request", TypeTransferEnd: "transfer-end",
 	TypeStanding: "standing", TypeOrder: "order", TypeAnswer: "answer", TypeFetch: "fetch", TypeChunk: "chunk",
+	TypeTableChange: "table-change", TypeTableSums: "table-sums", TypeTableRequest: "table-request",
 }
 
 // String returns the name of the type.

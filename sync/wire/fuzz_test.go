@@ -62,6 +62,10 @@ func FuzzTransferRequest(f *testing.F) {
 }
 func FuzzTransferEnd(f *testing.F) { fuzz(f, TypeTransferEnd, "transfer-end") }
 
+func FuzzTableChange(f *testing.F)  { fuzz(f, TypeTableChange, "table-put") }
+func FuzzTableSums(f *testing.F)    { fuzz(f, TypeTableSums, "table-sums") }
+func FuzzTableRequest(f *testing.F) { fuzz(f, TypeTableRequest, "table-request") }
+
 func FuzzInsert(f *testing.F) {
 	seed(f, "insert ")
 	f.Fuzz(func(t *testing.T, flags uint8, body []byte) {

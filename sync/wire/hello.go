@@ -11,7 +11,7 @@ const Version = 1
 // NameMax bounds the name of a node, in bytes.
 const NameMax = 64
 
-// Capabilities is a set of things that a node can do beyond the version. None exist yet;
+// Capabilities is a set of things that a node can do beyond the version;
 // unknown ones are ignored.
 type Capabilities uint32
 

@@ -7,6 +7,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
+	"holdfast/rules/table"
 )
 
 func addr(text string) packet.Addr { return packet.AddrFrom(netip.MustParseAddr(text)) }
@@ -181,7 +182,30 @@ var messages = map[string]struct {
 		&TransferRequest{ID: 2, Bits: 6, Shards: []byte{0, 63, 0, 1}},
 		func() message { return new(TransferRequest) },
 	},
-	"transfer-end": {&TransferEnd{ID: 2, Cut: 0x7770001, Whole: true}, func() message { return new(TransferEnd) }},
+	"table-put": {
+		&TableChange{table.Change{
+			Kind: table.Put, Version: 7<<16 | 3, Table: "brutes", Prefix: netip.MustParsePrefix("192.0.2.7/32"), Left: 3_600_000 * msNS, Age: 12_345 * msNS,
+			Cause: table.Cause{Kind: table.Overload, Rule: 0xcafe0042},
+		}}, func() message { return new(TableChange) },
+	},
+	"table-put6": {
+		&TableChange{table.Change{
+			Kind: table.Put, Version: 8<<16 | 3, Table: "offices", Prefix: netip.MustParsePrefix("2001:db8:7::/48"), Sense: table.Exclude,
+			Cause: table.Cause{Kind: table.Command},
+		}}, func() message { return new(TableChange) },
+	},
+	"table-drop": {
+		&TableChange{table.Change{Kind: table.Drop, Version: 9<<16 | 1, Table: "offices", Prefix: netip.MustParsePrefix("192.0.2.0/24")}},
+		func() message { return new(TableChange) },
+	},
+	"table-clear": {&TableChange{table.Change{Kind: table.Clear, Version: 10<<16 | 1, Table: "offices"}}, func() message { return new(TableChange) }},
+	"table-sums": {
+		&TableSums{Round: 5, Parts: 1, Sums: []TableSum{
+			{"brutes", table.Digest{Count: 2, Sum: 0x1122334455667788, Left: 7_000_000}}, {"offices", table.Digest{Floor: 10<<16 | 1}},
+		}}, func() message { return new(TableSums) },
+	},
+	"table-request": {&TableRequest{Tables: []string{"brutes", "offices"}}, func() message { return new(TableRequest) }},
+	"transfer-end":  {&TransferEnd{ID: 2, Cut: 0x7770001, Whole: true}, func() message { return new(TransferEnd) }},
 }
 
 // randomState makes a state such as a table exports.

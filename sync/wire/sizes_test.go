@@ -1,9 +1,12 @@
 package wire
 
 import (
+	"net/netip"
+	"strings"
 	"testing"
 
 	"holdfast/conntrack"
+	"holdfast/rules/table"
 )
 
 // Sizes, with the frame header. N7 of the benchmark's figures: at most 80, 32 and 16
@@ -47,6 +50,16 @@ func TestSizes(t *testing.T) {
 	}
 	if n := len(messages["neighbor6"].sample.Append(nil)); n != NeighborMax {
 		t.Errorf("the longest neighbor has %d bytes, NeighborMax is %d", n, NeighborMax)
+	}
+	long := TableChange{table.Change{
+		Kind: table.Put, Version: 1, Table: strings.Repeat("n", TableNameMax), Prefix: netip.MustParsePrefix("2001:db8::/32"), Cause: table.Cause{Kind: table.Overload},
+	}}
+	if n := len(long.Append(nil)); n != TableChangeMax {
+		t.Errorf("the longest table change has %d bytes, TableChangeMax is %d", n, TableChangeMax)
+	}
+	sums := TableSums{Parts: 1, Sums: []TableSum{{Table: long.Table}}}
+	if n := len(sums.Append(nil)); n != TableSumsFixed+TableSumMax {
+		t.Errorf("table sums of one table have %d bytes, want %d", n, TableSumsFixed+TableSumMax)
 	}
 	full := Heartbeat{Sent: Lanes{n: LanesMax}, Acked: Lanes{n: LanesMax}}
 	if n := len(full.Append(nil)); n != HeartbeatMax {

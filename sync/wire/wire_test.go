@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ func only(t testing.TB, b []byte) *Frame {
 	return &f
 }
 
-var unexported = cmp.AllowUnexported(Lanes{}, MTUs{})
+var unexported = cmp.Options{cmp.AllowUnexported(Lanes{}, MTUs{}), cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })}
 
 func TestInsertRoundTrip(t *testing.T) {
 	for name, want := range states {

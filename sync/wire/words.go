@@ -8,6 +8,7 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/packet"
+	"holdfast/rules/table"
 )
 
 // Types returns the types of messages, by number.
@@ -44,6 +45,8 @@ func Words(f *Frame) ([]Field, error) {
 		return proofWords(f)
 	case TypeStanding, TypeOrder, TypeAnswer, TypeFetch, TypeChunk:
 		return policyWords(f)
+	case TypeTableChange, TypeTableSums, TypeTableRequest:
+		return tableWords(f)
 	}
 	return []Field{{"bytes", len(f.Body)}}, nil
 }
@@ -316,4 +319,40 @@ func policyWords(f *Frame) ([]Field, error) {
 	}
 	var m Chunk
 	return said(&m, f, func() []Field { return []Field{{"image", hex64(m.Sum)}, {"from", m.From}, {"bytes", len(m.Data)}} })
+}
+
+// changeWords are the names of kinds of changes to tables.
+var changeWords = map[table.ChangeKind]string{table.Put: "put", table.Drop: "drop", table.Clear: "clear"}
+
+func tableWords(f *Frame) ([]Field, error) {
+	switch f.Type {
+	case TypeTableChange:
+		var m TableChange
+		return said(&m, f, func() []Field {
+			all := []Field{{"does", changeWords[m.Kind]}, {"table", m.Table}, {"version", m.Version.String()}}
+			if m.Kind == table.Clear {
+				return all
+			}
+			all = append(all, Field{"entry", table.Entry{Prefix: m.Prefix, Sense: m.Sense}.String()})
+			if m.Kind == table.Put {
+				all = append(all, Field{"left_ms", m.Left / msNS}, Field{"age_ms", m.Age / msNS}, Field{"cause", m.Cause.Kind.String()})
+			}
+			if m.Cause.Kind == table.Overload {
+				all = append(all, Field{"rule", fmt.Sprintf("%08x", m.Cause.Rule)})
+			}
+			return all
+		})
+	case TypeTableSums:
+		var m TableSums
+		return said(&m, f, func() []Field {
+			all := []Field{{"round", m.Round}, {"part", m.Part}, {"parts", m.Parts}}
+			for i := range m.Sums {
+				s := &m.Sums[i]
+				all = append(all, Field{s.Table, fmt.Sprintf("%d/%016x", s.Count, s.Sum)})
+			}
+			return all
+		})
+	}
+	var m TableRequest
+	return said(&m, f, func() []Field { return []Field{{"tables", strings.Join(m.Tables, " ")}} })
 }
