@@ -31,6 +31,7 @@ type Applier struct {
 
 	ours    []meaning // by the sender's index
 	limbo   limbo
+	ahead   ahead
 	applied conntrack.Applied
 	state   conntrack.State
 	frame   wire.Frame
@@ -112,6 +113,7 @@ func (a *Applier) Forget() {
 
 // Apply applies the messages of one batch, in order, at now (CLOCK_BOOTTIME ns).
 func (a *Applier) Apply(body []byte, now int64) {
+	a.ahead.look(body, a)
 	frames := wire.Frames{Rest: body}
 	for frames.Next(&a.frame) {
 		if !a.message(&a.frame, now) {
@@ -135,7 +137,7 @@ func (a *Applier) AckAsked() bool {
 func (a *Applier) message(f *wire.Frame, now int64) bool {
 	switch f.Type {
 	case wire.TypeInsert:
-		return wire.DecodeInsert(f, &a.state) == nil && a.begin(now)
+		return a.ahead.insert(f, &a.state) && a.begin(now)
 	case wire.TypeUpdate:
 		return wire.DecodeUpdate(f, &a.update) == nil && a.merge(now)
 	case wire.TypeDelete:
@@ -278,11 +280,22 @@ func (a *Applier) remember(ours uint32, outcome conntrack.ApplyOutcome, now int6
 	}
 	if m.ours != 0 && m.ours != ours+1 && m.life != life && !mutant.IndexReusedBlindly {
 		// The sender uses the index again, and the end of the connection before comes by
-		// another lane. Or this one is the one before: then its delete is found just so.
+		// another lane.
+		if a.later(m, now) { // this is the one before
+			a.limbo.wait(naming{theirs, life}, ours+1, now)
+			return true
+		}
 		a.limbo.wait(naming{theirs, m.life}, m.ours, now)
 	}
 	*m = meaning{life, ours + 1}
 	return true
+}
+
+// later reports whether a meaning is of a connection that began after the one in a.state, so
+// that it has the index now.
+func (a *Applier) later(m *meaning, now int64) bool {
+	var s conntrack.State
+	return a.table.Export(m.ours-1, now, &s) && uint32(s.Incarnation) == m.life && s.Incarnation > a.state.Incarnation
 }
 
 // known returns our index of a sender's.

@@ -397,6 +397,25 @@ func TestLanesMayOvertakeEachOther(t *testing.T) {
 	b.is(t, 0, 0, 0, 0)
 }
 
+// P3: an index that is used again means the later connection, also where word of the earlier
+// one comes last, and long after both: what waits between lanes has been forgotten then.
+func TestP3_AnIndexMeansWhoeverHasItLast(t *testing.T) {
+	b := newSide(t, 64)
+	first, again := tcp(1), tcp(2)
+	again.Index = first.Index
+	b.Apply(tell(insert(again)), now)
+	b.Apply(tell(insert(first)), now)
+	b.Apply(tell(end(first)), now)
+	b.is(t, 1, 1, 0, 0)
+	later := now + 2*limboLife
+	b.Apply(tell(update(further(again, 1))), later)
+	if n := len(b.wanted); n != 0 {
+		t.Errorf("the update of the later connection asks for %d connections", n)
+	}
+	b.Apply(tell(end(again)), later)
+	b.is(t, 0, 0, 0, 0)
+}
+
 // An update that is faster than its insert counts when that comes.
 func TestUpdateBeforeItsInsertCounts(t *testing.T) {
 	b := newSide(t, 64)

@@ -17,5 +17,8 @@
 // holding updates back (with 1 ms of delay a connection 2 ms old was lost in 2 of 5
 // failovers: its peer had not heard of the SYN/ACK that the client had).
 //
+// Inwards a batch is read twice: once for what it names, so that the table can bring all of it
+// near at once (conntrack.Table.Warm), and once to apply it, in order (ahead.go).
+//
 // Append and Flush belong to the lane's goroutine. Batch, Sent and Held are safe from any.
 package journal

@@ -63,3 +63,12 @@ func (r *UpdateRequest) Decode(f *Frame) error {
 	*r = UpdateRequest{Index: c.u32(), Incarnation: c.u32()}
 	return c.end()
 }
+
+// IndexOf returns the sender's index that an Update or a Delete names, without a look at the
+// rest of it; 0 for a frame that is too short for one.
+func IndexOf(f *Frame) uint32 {
+	if len(f.Body) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(f.Body)
+}
