@@ -184,8 +184,9 @@ demo: build ## two firewalls, real TCP through them, the active one killed (root
 
 bench: ## run the benchmark suite in its quick form and write its page (root)
 	@mkdir -p bin
-	$(GO) run ./bench run --quick --out bin/bench.json
-	@echo 'also written to bin/bench.json and bin/bench.md'
+	$(GO) build -o bin/bench ./bench
+	@bin/bench run --quick --out bin/bench.json; status=$$?; \
+	[ -e bin/bench.json ] && bin/bench report --with bin/bench.json --page bin/bench.html; exit $$status
 
 bench-deps: ## install the peers that the benchmark measures against, where apt is
 	@if command -v apt-get >/dev/null; then \

@@ -75,6 +75,7 @@ var floors = []floor{
 	{"bench/ruleset", 7, "filters and packets to measure the classifier with"},
 	{"bench/tracker", 6, "the tracker alone, measured without sockets"},
 	{"bench/replica", 7, "replication between two nodes of one process, measured"},
+	{"bench/report", 7, "results, page and tables, which documents are held to"},
 	{"bench/gen", 7, "load generators, which only the benchmarks need"},
 	{"bench/peers", 7, "other firewalls to measure against, which only the benchmarks need"},
 

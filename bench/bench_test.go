@@ -1,14 +1,17 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
+	"bytes"
+	"context"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"holdfast/bench/gen"
+	"holdfast/bench/report"
 	"holdfast/internal/lab"
 )
 
@@ -21,36 +24,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestAResultComesBackAsItWasStored(t *testing.T) {
-	path := t.TempDir() + "/a.json"
-	r := Result{Machine: describe(), Rows: []Row{{ID: "N1", Name: "name", Unit: "x", Points: []Point{
-		{At: "here", Value: 0.9, Min: 0.8, Max: 1, Must: 0.85, Aim: 0.9, OK: true, Peers: map[string]float64{"bare": 5}},
-		{At: "no goal", Value: 123},
-	}}}}
-	if err := r.store(path); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var back Result
-	if err := json.Unmarshal(text, &back); err != nil || fmt.Sprint(back) != fmt.Sprint(r) {
-		t.Errorf("%+v, %v", back, err)
-	}
-	table, err := os.ReadFile(strings.TrimSuffix(path, ".json") + ".md")
-	if err != nil || !strings.Contains(string(table), "| N1 name | here | 0.90 x | 0.80 - 1.00 | bare 5.00 | must 0.85, aim 0.90: reached |") {
-		t.Errorf("table %s, %v", table, err)
-	}
-}
-
 func TestRowsHaveOneNameEach(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range scenarios() {
-		if seen[s.ID] || s.Name == "" || s.Run == nil {
+		if seen[s.ID] || s.Name == "" || s.Run == nil || s.Better == "" || s.Takes[0] < s.Takes[1] || s.Takes[1] <= 0 {
 			t.Errorf("row %+v", s)
 		}
 		seen[s.ID] = true
+	}
+	// Every goal is measured, or says why not.
+	for _, g := range report.Goals {
+		if seen[g.ID] == (g.Missing != "") {
+			t.Errorf("goal %s: measured %v, reason %q", g.ID, seen[g.ID], g.Missing)
+		}
 	}
 }
 
@@ -68,6 +54,61 @@ func TestGeneratorBoundIsSaid(t *testing.T) {
 func TestMedian(t *testing.T) {
 	if mid, low, high := median([]float64{3, 1, 2}); mid != 2 || low != 1 || high != 3 {
 		t.Error(mid, low, high)
+	}
+}
+
+// The quick form of all rows takes less than a quarter of an hour on a machine like the one
+// that the rows' times are from.
+func TestTheQuickFormIsQuick(t *testing.T) {
+	var sum time.Duration
+	for _, s := range scenarios() {
+		sum += s.takes(true)
+	}
+	if sum > 15*time.Minute {
+		t.Errorf("%v", sum)
+	}
+}
+
+// A row that fails says why and hides no other; one that hangs is given up.
+func TestARowThatFailsHidesNoOther(t *testing.T) {
+	good := func(context.Context, bool, io.Writer) (Row, error) {
+		return Row{Unit: "x", Points: []Point{{At: "here", Value: 1, Min: 1, Max: 1, OK: true}}}, nil
+	}
+	bad := func(context.Context, bool, io.Writer) (Row, error) {
+		return Row{Points: []Point{{At: "half"}}}, errors.New("no such thing")
+	}
+	rows := []Scenario{{"a", "bad", report.Less, about(2, 1), bad}, {"b", "good", report.More, about(2, 1), good}}
+	var said bytes.Buffer
+	s := &suite{rows: rows, quick: true, bar: newBar(&said, rows, true)}
+	s.run(t.Context())
+	got := s.result.Rows
+	if len(got) != 2 || got[0].Missing != "no such thing" || len(got[0].Points) != 0 || got[1].Missing != "" || len(got[1].Points) != 1 || !got[1].Quick {
+		t.Errorf("%+v", got)
+	}
+	if text := said.String(); !strings.Contains(text, "a: bad\n") || !strings.Contains(text, "not measured: no such thing") {
+		t.Errorf("%q", text)
+	}
+	if path := t.TempDir(); s.store(path) != nil {
+		t.Error("not stored")
+	} else if h, err := report.LoadHistory(path); err != nil || len(h) != 1 {
+		t.Errorf("%v, %v", h, err)
+	}
+}
+
+// The time that is left follows the pace of what is over.
+func TestTheBarSaysWhatIsLeft(t *testing.T) {
+	begin := time.Unix(1000, 0)
+	rows := []Scenario{{ID: "a", Takes: about(20, 10)}, {ID: "b", Takes: about(20, 10)}, {ID: "c", Takes: about(60, 30)}}
+	b := &bar{rows: rows, quick: true, began: begin, rowBegan: begin}
+	if left := b.left(begin.Add(4 * time.Second)); left != 46*time.Second {
+		t.Errorf("at first %v", left)
+	}
+	b.at, b.done, b.rowBegan = 1, 10*time.Second, begin.Add(20*time.Second) // twice as slow
+	if left := b.left(begin.Add(25 * time.Second)); left != 75*time.Second {
+		t.Errorf("then %v", left)
+	}
+	if line := b.line(begin.Add(25 * time.Second)); line != "[######..................] 2 of 3, b, 1m15s left" {
+		t.Error(line)
 	}
 }
 

@@ -37,7 +37,7 @@ func deferring(ctx context.Context, quick bool, progress io.Writer) (row Row, er
 	row = Row{
 		ID: "N18", Name: "a deferred first packet: what the wait for a peer adds", Unit: "us",
 		Notes: "Time from a client's first UDP datagram to its echo, of new connections one after the other: those of a rule with sync = \"defer\" less those of a rule with \"async\", " +
-			"percentile by percentile. Two nodes in namespaces, client and server share the cores. Peers: the two times themselves; what was acknowledged, late and alone are the firewall's own counts.",
+			"percentile by percentile. Two nodes in namespaces, client and server share the cores. Beside it the two times themselves; what was acknowledged, late and alone are the firewall's own counts.",
 	}
 	l, err := newLine()
 	if err != nil {
@@ -82,12 +82,12 @@ func deferring(ctx context.Context, quick bool, progress io.Writer) (row Row, er
 		must, aim float64
 	}{{"p50", 50, deferMust, deferAim}, {"p99", 99, deferMust, deferAimP99}} {
 		async, deferred := micros(times[0].Percentile(at.of)), micros(times[1].Percentile(at.of))
-		p := Point{At: at.name, Value: deferred - async, Must: at.must, Aim: at.aim, Peers: map[string]float64{"async": async, "defer": deferred}}
+		p := Point{At: at.name, Value: deferred - async, Must: at.must, Aim: at.aim, Details: map[string]float64{"async us": async, "defer us": deferred}}
 		if at.name != "p50" {
 			p.Must = 0 // an aim alone
 		}
 		p.Min, p.Max, p.OK = p.Value, p.Value, p.Must == 0 || p.Value <= p.Must
-		p.Peers["acknowledged"], p.Peers["late"], p.Peers["alone"] = float64(d.Acknowledged), float64(d.Late), float64(d.Alone)
+		p.Details["acknowledged"], p.Details["late"], p.Details["alone"] = float64(d.Acknowledged), float64(d.Late), float64(d.Alone)
 		row.Points = append(row.Points, p)
 	}
 	return row, nil

@@ -39,7 +39,7 @@ var (
 func flood(ctx context.Context, quick bool, progress io.Writer) (row Row, err error) {
 	row = Row{
 		ID: "flood", Name: "SYN flood at 0.8 of the bare forwarder's rate, table of 100,000", Unit: "%",
-		Notes: "Clients, flood, firewall and server share two cores. Peers of the first point: SYNs per second sent, and taken by the firewall.",
+		Notes: "Clients, flood, firewall and server share two cores. Beside the first point: SYNs per second sent, and taken by the firewall.",
 	}
 	l, err := newLine()
 	if err != nil {
@@ -70,9 +70,8 @@ func flood(ctx context.Context, quick bool, progress io.Writer) (row Row, err er
 		share("established connections that went on", floodClients-f.lost, floodClients, 100),
 		share("new connections that came about", f.connected, f.dialled, 99.9),
 	}
-	row.Points[0].Peers = map[string]float64{"sent": f.offered, "taken": f.taken}
-	growth := 100 * float64(f.memoryAfter) / float64(f.memoryBefore)
-	row.Points = append(row.Points, Point{At: "memory after half of the flood and at its end", Value: growth, Min: growth, Max: growth, Must: 101, OK: growth <= 101})
+	row.Points[0].Details = map[string]float64{"sent": f.offered, "taken": f.taken}
+	row.Points = append(row.Points, share("memory after half of the flood, of that at its end", f.memoryBefore, f.memoryAfter, 99))
 	return row, nil
 }
 

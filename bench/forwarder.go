@@ -184,15 +184,17 @@ func (p *peerRounds) add(s sample, ours float64) {
 
 // point makes a row's point out of it; without a goal must is 0.
 func (c contest) point(at string, must, aim float64) Point {
-	p := Point{At: at, Must: must, Aim: aim, Peers: map[string]float64{}}
+	p := Point{At: at, Must: must, Aim: aim, Peers: map[string]float64{}, Ratios: map[string]float64{}, Details: map[string]float64{}}
 	p.Value, p.Min, p.Max = median(c.ratios)
 	p.OK = p.Value >= p.Must
 	p.Peers["bare"], _, _ = median(c.bares)
-	p.Peers["holdfast"], _, _ = median(c.ours)
-	p.Peers["cost_ns"], _, _ = median(c.costs)
+	p.Ratios["bare"] = p.Value
+	p.Own, _, _ = median(c.ours)
+	p.Details["CPU above bare, ns a packet"], _, _ = median(c.costs)
 	for _, peer := range c.peers {
 		p.Peers[peer.name], _, _ = median(peer.rates)
-		p.Peers["holdfast / "+peer.name], _, _ = median(peer.ratios)
+		p.Ratios[peer.name], _, _ = median(peer.ratios)
+		p.Details[peer.name+", CPU ns a packet"], _, _ = median(peer.costs)
 	}
 	return p
 }

@@ -19,6 +19,7 @@ type forwardingPoint struct {
 }
 
 func forwardingRow(ctx context.Context, quick bool, progress io.Writer, row Row, besides *peers, points []forwardingPoint) (_ Row, err error) {
+	row.PeerUnit = "packets/s"
 	v := versus{bare: bareForwarder(), peers: besides, rounds: 7, length: 3 * time.Second}
 	if quick {
 		v.rounds, v.length = 3, time.Second
@@ -42,12 +43,13 @@ func forwardingRow(ctx context.Context, quick bool, progress io.Writer, row Row,
 			return row, err
 		}
 		row.Points = append(row.Points, c.point(p.at, p.must, p.aim))
-		note, err := selfCheck(ctx, p.traffic, v.length, c.best())
+		note, bound, err := selfCheck(ctx, p.traffic, v.length, c.best())
 		if err != nil {
 			return row, err
 		}
 		fmt.Fprintf(progress, "  %s: %s\n", p.at, note)
 		row.Notes += fmt.Sprintf(" %s: %s", p.at, note)
+		row.Points[len(row.Points)-1].GeneratorBound = bound
 	}
 	return row, nil
 }

@@ -13,7 +13,7 @@ import (
 func joining(ctx context.Context, quick bool, progress io.Writer) (Row, error) {
 	row := Row{
 		ID: "N9", Name: "bulk transfer of 1M connections to a joining node, 20,000 begin and end each second meanwhile", Unit: "connections/s",
-		Notes: "Two nodes in one process over the loopback, without packets; from the request to the last connection applied. Peers: with proof (proven/s), ms of proof behind it, " +
+		Notes: "Two nodes in one process over the loopback, without packets; from the request to the last connection applied. Beside it: with proof (proven/s), ms of proof behind it, " +
 			"and by CPU time of both nodes and the live stream together (cpu/s: what two idle cores would at least make, since sender and receiver run side by side).",
 	}
 	rounds := 3
@@ -36,11 +36,11 @@ func joining(ctx context.Context, quick bool, progress io.Writer) (Row, error) {
 			figures[name] = append(figures[name], v)
 		}
 	}
-	p := Point{At: "1M", Must: 500_000, Aim: 4_000_000, Peers: map[string]float64{}}
+	p := Point{At: "1M", Must: 500_000, Aim: 4_000_000, Details: map[string]float64{}}
 	for name, all := range figures {
-		p.Peers[name], _, _ = median(all)
+		p.Details[name], _, _ = median(all)
 	}
-	delete(p.Peers, "")
+	delete(p.Details, "")
 	p.Value, p.Min, p.Max = median(figures[""])
 	p.OK = p.Value >= p.Must
 	row.Points = append(row.Points, p)
@@ -67,9 +67,9 @@ func comparing(ctx context.Context, quick bool, progress io.Writer) (Row, error)
 	for _, t := range took {
 		each = append(each, float64(t.Nanoseconds())/conns)
 	}
-	p := Point{At: "a connection", Peers: map[string]float64{}, OK: true}
+	p := Point{At: "a connection", Details: map[string]float64{}, OK: true}
 	p.Value, p.Min, p.Max = median(each)
-	p.Peers["% of a core"] = min(10, p.Value*conns/1e9*100)
+	p.Details["% of a core"] = min(10, p.Value*conns/1e9*100)
 	without, with, err := replica.Beside(conns, 1<<22, rounds)
 	if err != nil {
 		return row, err
@@ -78,12 +78,12 @@ func comparing(ctx context.Context, quick bool, progress io.Writer) (Row, error)
 	for i := range with {
 		ratios = append(ratios, with[i]/without[i])
 	}
-	q := Point{At: "an established packet, with / without", Must: 1.02, Aim: 1.01, Peers: map[string]float64{}}
+	q := Point{At: "an established packet, with / without", Unit: "x", Must: 1.02, Aim: 1.01, Details: map[string]float64{}}
 	q.Value, q.Min, q.Max = median(ratios)
-	q.Peers["without, ns"], _, _ = median(without)
-	q.Peers["with, ns"], _, _ = median(with)
+	q.Details["without, ns"], _, _ = median(without)
+	q.Details["with, ns"], _, _ = median(with)
 	q.OK = q.Value <= q.Must
-	fmt.Fprintf(progress, "  %.0f ns a connection (%.0f to %.0f); packets %.3f (%.3f to %.3f) of %.0f ns\n", p.Value, p.Min, p.Max, q.Value, q.Min, q.Max, q.Peers["without, ns"])
+	fmt.Fprintf(progress, "  %.0f ns a connection (%.0f to %.0f); packets %.3f (%.3f to %.3f) of %.0f ns\n", p.Value, p.Min, p.Max, q.Value, q.Min, q.Max, q.Details["without, ns"])
 	row.Points = append(row.Points, p, q)
 	return row, ctx.Err()
 }

@@ -37,7 +37,7 @@ func matching(ctx context.Context, quick bool, progress io.Writer) (Row, error) 
 	row := Row{
 		ID: "N5", Name: "which rule decides on a first packet", Unit: "ns",
 		Notes: "Filters of three shapes like those of ClassBench (bench/ruleset), seed 1; packets drawn from rules evenly. " +
-			"Peers: asking one rule after the other; compiling the filter, in ms. " +
+			"Peers: asking one rule after the other. Beside it: compiling the filter. " +
 			"apart: rules that do not overlap, so that nftables can have them as a list and as a map of intervals; all packets are of the last rule. " +
 			"nftables in ns of the kernel's CPU time per packet above a chain without rules, no conntrack.",
 	}
@@ -48,7 +48,7 @@ func matching(ctx context.Context, quick bool, progress io.Writer) (Row, error) 
 				return row, fmt.Errorf("%v, %d rules: %w", shape, size.rules, err)
 			}
 			fmt.Fprintf(progress, "  %s: %.0f ns (%.0f to %.0f), one by one %.0f, compiled in %.0f ms\n",
-				p.At, p.Value, p.Min, p.Max, p.Peers["linear"], p.Peers["compile ms"])
+				p.At, p.Value, p.Min, p.Max, p.Peers["one by one"], p.Details["compile ms"])
 			row.Points = append(row.Points, p)
 		}
 	}
@@ -61,7 +61,7 @@ func matching(ctx context.Context, quick bool, progress io.Writer) (Row, error) 
 		if err != nil {
 			return row, fmt.Errorf("apart, %d rules: %w", size.rules, err)
 		}
-		fmt.Fprintf(progress, "  %s: %.0f ns (%.0f to %.0f); %s %s\n", p.At, p.Value, p.Min, p.Max, p.peers(), skipped)
+		fmt.Fprintf(progress, "  %s: %.0f ns (%.0f to %.0f); %v %s\n", p.At, p.Value, p.Min, p.Max, p.Peers, skipped)
 		if row.Points = append(row.Points, p); !strings.Contains(row.Notes, skipped) {
 			row.Notes += " " + skipped
 		}
@@ -97,7 +97,8 @@ func pointOf(ctx context.Context, at string, policy *config.Policy, packets []pa
 		return p, err
 	}
 	p = Point{At: at, Must: size.must, Aim: size.aim,
-		Peers: map[string]float64{"compile ms": float64(time.Since(begin).Microseconds()) / 1000}}
+		Peers:   map[string]float64{},
+		Details: map[string]float64{"compile ms": float64(time.Since(begin).Microseconds()) / 1000}}
 	measure := func(n int, match func(*packet.Tuple) rules.Verdict) func() (int, time.Duration, error) {
 		return func() (int, time.Duration, error) {
 			begin := time.Now()
@@ -117,6 +118,6 @@ func pointOf(ctx context.Context, at string, policy *config.Policy, packets []pa
 		return p, err
 	}
 	p.OK = p.Value <= p.Must
-	p.Peers["linear"], _, _, err = perEach(ctx, 3, measure(linearEach, func(t *packet.Tuple) rules.Verdict { return set.MatchEach(t, 0, 1, nil, nil) }))
+	p.Peers["one by one"], _, _, err = perEach(ctx, 3, measure(linearEach, func(t *packet.Tuple) rules.Verdict { return set.MatchEach(t, 0, 1, nil, nil) }))
 	return p, err
 }

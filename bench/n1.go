@@ -14,8 +14,8 @@ func forwarding(ctx context.Context, quick bool, progress io.Writer) (_ Row, err
 	return forwardingRow(ctx, quick, progress, Row{
 		ID: "N1", Name: "forwarded, established, 64 bytes: ratio to the bare forwarder", Unit: "x",
 		Notes: "Generator, kernel receive work and sink share two cores with the firewall. " +
-			"Peers: bare and holdfast in packets/s at the sink, cost_ns as the firewall's own CPU time per packet above the bare forwarder's. " +
-			"Kernel routing and nftables in packets/s too, on a line of the same kind whose receive work runs in kernel threads on the firewall's core; " +
+			"Beside it the firewall's own CPU time per packet above the bare forwarder's. " +
+			"Kernel routing and nftables are on a line of the same kind whose receive work runs in kernel threads on the firewall's core; " +
 			"an AF_XDP forwarder's first half runs on the generator's. nftables NAT translates the source, Holdfast here does not. " +
 			"The kernel's index keeps its size (" + conntrackBuckets() + " buckets). " + strings.Join(besides.skipped, " "),
 	}, besides, []forwardingPoint{

@@ -35,8 +35,8 @@ func bytesPerChange(ctx context.Context, quick bool, progress io.Writer) (Row, e
 func replicating(ctx context.Context, quick bool, progress io.Writer) (row Row, err error) {
 	row = Row{
 		ID: "N8", Name: "throughput with replication on, against off", Unit: "x",
-		Notes: "The node that stands by shares the generator's core, as its peers do: two cores are too few for five parties. So peers have the firewall's own CPU time " +
-			"per packet as well (cpu: off to on, 1 is no cost), and the bytes of its sync link per packet (wire).",
+		Notes: "The node that stands by shares the generator's core, as its peers do: two cores are too few for five parties. So beside it is the firewall's own CPU time " +
+			"per packet (cpu: off to on, 1 is no cost), and the bytes of its sync link per packet (wire).",
 	}
 	length, rounds := 3*time.Second, 5
 	if quick {
@@ -54,7 +54,7 @@ func replicating(ctx context.Context, quick bool, progress io.Writer) (row Row, 
 	if err != nil {
 		return row, err
 	}
-	pairs := []switched{{"holdfast", ours, holdfast(binary, connectionsN1), holdfastPair(binary, connectionsN1)}}
+	pairs := []switched{{"holdfast", "", ours, holdfast(binary, connectionsN1), holdfastPair(binary, connectionsN1)}}
 	kernel, end, why := kernelPair()
 	defer func() { err = errors.Join(err, end()) }()
 	if why != nil {
@@ -70,11 +70,17 @@ func replicating(ctx context.Context, quick bool, progress io.Writer) (row Row, 
 		{"established, 64k connections", traffic{flows: 64 << 10}, 0.90, 0.95},
 		{"every packet a new connection", traffic{flows: gen.AllNew}, 0.80, 0.90},
 	} {
-		point, err := switchedPoint(ctx, pairs, p.traffic, rounds, length, func(line string) { fmt.Fprintf(progress, "  %s, %s\n", p.at, line) })
+		point, best, err := switchedPoint(ctx, pairs, p.traffic, rounds, length, func(line string) { fmt.Fprintf(progress, "  %s, %s\n", p.at, line) })
 		if err != nil {
 			return row, err
 		}
 		point.At, point.Must, point.Aim, point.OK = p.at, p.must, p.aim, point.Value >= p.must
+		note, bound, err := selfCheck(ctx, p.traffic, length, best)
+		if err != nil {
+			return row, err
+		}
+		point.GeneratorBound = bound
+		row.Notes += fmt.Sprintf(" %s: %s", p.at, note)
 		row.Points = append(row.Points, point)
 	}
 	return row, nil
@@ -83,6 +89,7 @@ func replicating(ctx context.Context, quick bool, progress io.Writer) (row Row, 
 // switched is a firewall with replication off and on.
 type switched struct {
 	name    string
+	peer    string // what it is called beside Holdfast
 	line    *line
 	off, on forwarder
 }
@@ -110,23 +117,25 @@ func kernelPair() (s switched, end func() error, why error) {
 		return s, end, err
 	}
 	end = func() error { return errors.Join(restore(), l.close()) }
-	return switched{"nftables", l, nftables("nftables", nftFilter), nftablesPair(conntrackd, connectionsN1)}, end, nil
+	return switched{"nftables", "nftables with conntrackd", l, nftables("nftables", nftFilter), nftablesPair(conntrackd, connectionsN1)}, end, nil
 }
 
-// switchedPoint measures all in turn, A B A B. Its value is the first one's rate on to off.
-func switchedPoint(ctx context.Context, pairs []switched, t traffic, rounds int, length time.Duration, report func(string)) (p Point, err error) {
-	p.Peers = map[string]float64{}
+// switchedPoint measures all in turn, A B A B. Its value is the first one's rate on to off;
+// best is the highest rate of all.
+func switchedPoint(ctx context.Context, pairs []switched, t traffic, rounds int, length time.Duration, report func(string)) (p Point, best float64, err error) {
+	p.Peers, p.Details = map[string]float64{}, map[string]float64{}
 	figures := map[string][]float64{}
 	for round := range rounds {
 		for _, s := range pairs {
 			off, err := s.line.measure(ctx, s.off, t, length)
 			if err != nil {
-				return p, err
+				return p, best, err
 			}
 			on, err := s.line.measure(ctx, s.on, t, length)
 			if err != nil {
-				return p, err
+				return p, best, err
 			}
+			best = max(best, off.rate, on.rate)
 			report(fmt.Sprintf("round %d of %d, %s: off %.0f/s of %.0f/s (%.0f ns), on %.0f/s of %.0f/s (%.0f ns, %.1f bytes), on to off %.3f",
 				round+1, rounds, s.name, off.rate, off.offered, off.cost, on.rate, on.offered, on.cost, on.wire, on.rate/off.rate))
 			for name, v := range map[string]float64{
@@ -137,9 +146,14 @@ func switchedPoint(ctx context.Context, pairs []switched, t traffic, rounds int,
 		}
 	}
 	for name, all := range figures {
-		p.Peers[name], _, _ = median(all)
+		p.Details[name], _, _ = median(all)
 	}
 	p.Value, p.Min, p.Max = median(figures[pairs[0].name+" on / off"])
-	delete(p.Peers, pairs[0].name+" on / off")
-	return p, nil
+	for _, s := range pairs {
+		if s.name != pairs[0].name {
+			p.Peers[s.peer], _, _ = median(figures[s.name+" on / off"])
+		}
+		delete(p.Details, s.name+" on / off")
+	}
+	return p, best, nil
 }

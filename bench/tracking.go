@@ -60,14 +60,14 @@ func tracking(ctx context.Context, quick bool, progress io.Writer) (Row, error) 
 	defer runtime.UnlockOSThread()
 	row := Row{
 		ID: "N2", Name: "an established TCP packet: decode, lookup, window, translation, stamp, counters", Unit: "ns",
-		Notes: "One core, frames in cache, connections drawn at random. Peers: the lookup alone, in bursts of 64 and one at a time.",
+		Notes: "One core, frames in cache, connections drawn at random. Beside it: the lookup alone, in bursts of 64 and one at a time.",
 	}
 	for _, r := range rungs(quick) {
 		p, err := trackingPoint(ctx, r)
 		if err != nil {
 			return row, fmt.Errorf("%s: %w", r.at, err)
 		}
-		fmt.Fprintf(progress, "  %s: %.0f ns (%.0f to %.0f), lookup %.0f, alone %.0f\n", r.at, p.Value, p.Min, p.Max, p.Peers["lookup"], p.Peers["lookup-single"])
+		fmt.Fprintf(progress, "  %s: %.0f ns (%.0f to %.0f), lookup %.0f, alone %.0f\n", r.at, p.Value, p.Min, p.Max, p.Details["lookup in bursts, ns"], p.Details["lookup one at a time, ns"])
 		row.Points = append(row.Points, p)
 	}
 	return row, nil
@@ -79,7 +79,7 @@ func trackingPoint(ctx context.Context, r rung) (p Point, err error) {
 		return p, err
 	}
 	defer l.Close()
-	p = Point{At: r.at, Must: r.packetMust, Aim: r.packet, Peers: map[string]float64{}}
+	p = Point{At: r.at, Must: r.packetMust, Aim: r.packet, Details: map[string]float64{}}
 	w := l.Worker()
 	if _, _, err := w.Packets(trackingEach); err != nil {
 		return p, err
@@ -89,8 +89,8 @@ func trackingPoint(ctx context.Context, r rung) (p Point, err error) {
 		return p, err
 	}
 	p.OK = p.Value <= p.Must
-	for name, size := range map[string]int{"lookup": 64, "lookup-single": 1} {
-		p.Peers[name], _, _, err = perEach(ctx, trackingRounds, func() (int, time.Duration, error) {
+	for name, size := range map[string]int{"lookup in bursts, ns": 64, "lookup one at a time, ns": 1} {
+		p.Details[name], _, _, err = perEach(ctx, trackingRounds, func() (int, time.Duration, error) {
 			n, took := l.Lookups(trackingEach, size)
 			return n, took, nil
 		})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast/bench/gen"
+	"holdfast/bench/report"
 )
 
 // traffic is what a round sends. Every peer of a row gets the same.
@@ -142,17 +143,20 @@ func alone(ctx context.Context, t traffic, length time.Duration) (rate float64, 
 
 // selfCheck says in a row's notes what generator and sink do alone, and "generator-bound"
 // where that is too little to trust the best rate measured.
-func selfCheck(ctx context.Context, t traffic, length time.Duration, best float64) (note string, err error) {
+func selfCheck(ctx context.Context, t traffic, length time.Duration, best float64) (note string, bound bool, err error) {
 	rate, err := alone(ctx, t, length)
 	if err != nil {
-		return "", fmt.Errorf("generator and sink alone: %w", err)
+		return "", false, fmt.Errorf("generator and sink alone: %w", err)
 	}
-	return boundNote(rate, best), nil
+	return boundNote(rate, best), generatorBound(rate, best), nil
 }
 
+// generatorBound says that generator and sink alone are too slow for what was measured.
+func generatorBound(alone, best float64) bool { return alone < headroom*best }
+
 func boundNote(rate, best float64) string {
-	if rate < headroom*best {
-		return fmt.Sprintf("generator-bound: generator and sink alone, both on one core, make %s/s, less than %.1f times the best here (%s/s).", figure(rate), headroom, figure(best))
+	if generatorBound(rate, best) {
+		return fmt.Sprintf("generator-bound: generator and sink alone, both on one core, make %s/s, less than %.1f times the best here (%s/s).", report.Figure(rate), headroom, report.Figure(best))
 	}
-	return fmt.Sprintf("Generator and sink alone, both on one core, make %s/s, %.1f times the best here.", figure(rate), rate/best)
+	return fmt.Sprintf("Generator and sink alone, both on one core, make %s/s, %.1f times the best here.", report.Figure(rate), rate/best)
 }
