@@ -17,7 +17,9 @@ PKG ?= ./...
 RUN ?= .
 # Serial packages: tests that measure time or build namespaces share the cores.
 TEST_TIMEOUT ?= 8m
-TEST_FLAGS   := -count=1 -p 1 -timeout $(TEST_TIMEOUT) -run '$(RUN)' $(if $(SHUFFLE),-shuffle=$(SHUFFLE))
+# Within one, tests that mostly wait run four at a time. `make check` vets tests too, and
+# nobody debugs these binaries: neither is done again for each of them.
+TEST_FLAGS   := -count=1 -p 1 -parallel 4 -vet=off -ldflags=-w -timeout $(TEST_TIMEOUT) -run '$(RUN)' $(if $(SHUFFLE),-shuffle=$(SHUFFLE))
 
 FUZZTIME ?= 10s
 TRIALS   ?= 20
@@ -66,6 +68,8 @@ test: ## run all tests: with -race where a C compiler is, in namespaces where ro
 	@[ "$$(id -u)" = 0 ] && echo 'root: yes' || echo 'root: NO, tests in network namespaces skip'
 	@mkdir -p bin
 	@$(GO) build -o bin/testreport ./cmd/internal/testreport
+	@# With -p 1 go test would compile on one core, too. What does not compile, it reports.
+	@$(GO) list -e -export -deps -test $(RACE) $(PKG) >/dev/null || true
 	@bin/testreport $(GO) test -json $(RACE) $(TEST_FLAGS) $(PKG)
 
 # Every target runs even when one fails. A target that hangs is ended: building, and the

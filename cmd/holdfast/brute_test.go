@@ -100,6 +100,7 @@ func (d *daemon) brute(t *testing.T, a netip.Addr) bool {
 // its entry has left. A host beside it, which has all that it may, is not touched by that, nor
 // by a flood of SYNs and ACKs in its name.
 func TestO6_BruteForceIsBlocked(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	p := s.places[0]
 	p.files.alone()

@@ -56,6 +56,7 @@ func agree(t *testing.T, what string, generation uint64, rules int, daemons ...*
 // One reload changes both nodes, with places of files that only the node asked has; what one
 // node refuses changes nothing anywhere; nodes come back with what was confirmed last.
 func TestReloadOfACluster(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	a, b := s.startPair(t)
 	f := s.flow(t)
@@ -111,6 +112,7 @@ func TestReloadOfACluster(t *testing.T) {
 // TestREL29_ClusterGoesBack: what nobody confirms goes back on both nodes, also where one of
 // them is killed in the window; and a confirmation on the node that took over holds for all.
 func TestREL29_ClusterGoesBack(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	a, b := s.startPair(t)
 	agree(t, "both have started", 1, 1, a, b)

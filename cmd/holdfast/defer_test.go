@@ -69,8 +69,9 @@ func (d *daemon) deferred(t *testing.T) api.Deferred {
 // TestP3_LinkCut: with the sync link cut a first packet leaves after its bounded time, and
 // with the link whole by the peer's word.
 func TestP3_LinkCut(t *testing.T) {
+	t.Parallel()
 	// The peer does not count as dead while this test looks.
-	s, at := deferring(t, `lease = "100ms"`, `lease = "50s"`, `dead_after = "150ms"`, "dead_after = \"60s\"\ndefer_max = \"80ms\"", `"500ms"`, `"60s"`)
+	s, at := deferring(t, `lease = "1s"`, `lease = "50s"`, `dead_after = "1500ms"`, "dead_after = \"60s\"\ndefer_max = \"80ms\"", `"2s"`, `"60s"`)
 	a, b := s.startPair(t)
 	for range 20 {
 		comesBack(t, s.dial(t, at))
@@ -107,6 +108,7 @@ func TestP3_LinkCut(t *testing.T) {
 // TestP3_KilledAfterTheHandshake: whoever has got a SYN/ACK keeps the connection, even if the
 // active node is killed that very moment.
 func TestP3_KilledAfterTheHandshake(t *testing.T) {
+	t.Parallel()
 	s, at := deferring(t)
 	a, b := s.startPair(t)
 	for round := range 3 {

@@ -35,6 +35,7 @@ func segments(t *testing.T, ns *lab.Namespace, to string, flags byte, count int)
 // Invalid packets are counted exactly, per reason, port and direction, and `--follow` tells
 // of them as they come.
 func TestO9_DropsAreCounted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	p := s.places[0]
 	p.files.alone()

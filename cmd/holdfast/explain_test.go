@@ -49,6 +49,7 @@ func TestExplainUsage(t *testing.T) {
 // TestExplainLive: what the running node is asked about a packet is what becomes of it, asking
 // counts nothing, and a packet of a connection is told from a first one.
 func TestExplainLive(t *testing.T) {
+	t.Parallel()
 	p := newPath(t, mtus{})
 	echoes(t, p.server, netip.AddrPortFrom(pathServer[0], 7))
 	ask := func(to string) (x api.Explained) {

@@ -57,6 +57,7 @@ from = ["fd00::/64"]
 // of the firewall, reaches hosts by static and forwarded addresses, and answers the pool;
 // so it does when the active node is gone, and the connection that it had goes on.
 func TestI1_ExternalAddressesOfTheWansNetwork(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	for _, p := range s.places {
 		p.files.replace("policy.toml", `"203.0.113.2/24"`, `"203.0.113.2/24", "2001:db8:9::2/64"`)

@@ -112,6 +112,7 @@ func pingSizes() (sizes []int) {
 // TestK1_PingOfEverySize: the kernels at both ends cut and join; in between the node
 // translates IPv4, also where a link cuts further (K8). The node itself answers as well (L8).
 func TestK1_PingOfEverySize(t *testing.T) {
+	t.Parallel()
 	p := newPath(t, mtus{})
 	for family, name := range families {
 		t.Run(name, func(t *testing.T) {
@@ -137,6 +138,7 @@ func TestK1_PingOfEverySize(t *testing.T) {
 // TestK8_SmallerLinkBehindUs: pieces of 1500 bytes go on over a link of 1400, which in IPv6
 // their sender must be told of first.
 func TestK8_SmallerLinkBehindUs(t *testing.T) {
+	t.Parallel()
 	p := newPath(t, mtus{wan: 1400})
 	up, err := p.outer.Link("up")
 	if err != nil {
@@ -161,6 +163,7 @@ func TestK8_SmallerLinkBehindUs(t *testing.T) {
 // TestK1_DatagramsBothWays: as NFS over UDP does, requests and answers of 8 KiB and more
 // that all come in pieces, many under way at once.
 func TestK1_DatagramsBothWays(t *testing.T) {
+	t.Parallel()
 	p := newPath(t, mtus{})
 	for family, name := range families {
 		at := netip.AddrPortFrom(pathServer[family], 2049).String()

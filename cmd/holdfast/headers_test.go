@@ -130,6 +130,7 @@ func arrived(t *testing.T, what string, all []unix.SocketControlMessage, headers
 // through masquerade, both ways: what arrives is what was sent, and its checksum is right,
 // with a routing header over the final destination (M5).
 func TestM1_HeadersBetweenKernels(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 0)
 	final := netip.MustParseAddr("2001:db8:3::11")
 	if err := h.server.Address("up", netip.PrefixFrom(final, 64)); err != nil {

@@ -66,6 +66,7 @@ func isReset(t *testing.T, c net.Conn) bool {
 // behind masquerade, whatever selector chose it; what was not chosen goes on, and a
 // datagram socket learns by "prohibited" (P13).
 func TestQ1_ResetReachesBothEnds(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	s.places[0].files.alone()
 	a := start(t, s.places[0])

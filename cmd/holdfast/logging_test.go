@@ -15,6 +15,7 @@ import (
 // TestLogging: a real node logs what its rules want, as lines and into a pcapng file that
 // tcpdump reads; status and rules count it, and a reload changes it.
 func TestLogging(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	fw := s.places[0]
 	fw.files.replace("node.toml", "[node]", "[log]\nfile = \"log/packets.pcapng\"\n\n[node]")

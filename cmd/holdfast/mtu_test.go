@@ -24,6 +24,7 @@ const transferSize = 1 << 20
 // before us (whose error goes out translated, H3), a router behind us (whose error comes
 // in translated, H1), or we ourselves (L3).
 func TestL4_PathMTUDiscovery(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name     string
 		mtus     mtus
@@ -139,6 +140,7 @@ func pathMTU(conn *net.TCPConn, to netip.Addr) (mtu int, err error) {
 // TestL2_SilentNeighbor: who speaks to an address where nobody is hears of it, from the
 // node, in both families.
 func TestL2_SilentNeighbor(t *testing.T) {
+	t.Parallel()
 	p := newPath(t, mtus{})
 	for family, nobody := range []string{"203.0.113.77", "2001:db8:2::77"} {
 		t.Run(families[family], func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 // to a server on the node, both ends translated (I16) and static prefixes from both sides,
 // with the kernels' TCP and UDP.
 func TestI15_TranslationsBetweenKernels(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 0)
 	twice := [2]netip.Addr{netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("2001:db8:200::200")}
 	elsewhere := [2]netip.Addr{netip.MustParseAddr("198.51.100.77"), netip.MustParseAddr("2001:db8:3::77")}

@@ -8,6 +8,7 @@ import (
 // TestJ3_PrefixesBetweenKernels: hosts inside and outside speak as if the prefix were
 // theirs, whoever begins, and so do two inside hosts by their external addresses (J7).
 func TestJ3_PrefixesBetweenKernels(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 0)
 	v6 := pathServer[1]
 	witness(t, h.server, netip.AddrPortFrom(v6, 7000))
@@ -45,6 +46,7 @@ func TestJ3_PrefixesBetweenKernels(t *testing.T) {
 // to the outside, and as they are to the inside; the end says that nobody listens; and the
 // outside learns of a smaller link inside.
 func TestJ6_ErrorsBetweenKernels(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, smallMTU)
 	v6 := netip.MustParseAddr
 	inwards := []netip.Addr{v6("2001:db8:3::1"), nodeWan[1], imageOf(houseInner), imageOf(alice[1])}

@@ -106,6 +106,7 @@ func whole(t *testing.T, text string, v any) {
 // A pair with a flow through it, seen by every command that looks, and then by those that
 // act: kill on both nodes, promote and demote.
 func TestCommandsOnAPair(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	a, b := s.startPair(t)
 	f := s.flow(t)
@@ -320,6 +321,7 @@ func demote(t *testing.T, a, b *daemon) {
 
 // A cable that is pulled shows in `status` and its exit code, and so does its return.
 func TestStatusShowsTheCarrier(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	s.places[0].files.alone()
 	a := start(t, s.places[0])
@@ -342,6 +344,7 @@ func TestStatusShowsTheCarrier(t *testing.T) {
 // Nodes whose ports have unequal MTUs say so, both of them: what fits through the one would
 // not through the other.
 func TestStatusShowsUnequalMTUs(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	if err := s.places[1].withLink("wan", func(l netlink.Link) error { return s.places[1].Handle().LinkSetMTU(l, 1400) }); err != nil {
 		t.Fatal(err)
@@ -360,6 +363,7 @@ func TestStatusShowsUnequalMTUs(t *testing.T) {
 // Datagrams of random bytes from the peer's own address are counted by reason, every one,
 // and the daemon goes on: the peer's session comes about afterwards.
 func TestRandomDatagramsOnTheSyncLink(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	a := start(t, s.places[0])
 	sock, err := s.places[1].Dial(context.Background(), "udp", "192.0.2.2:7400", "192.0.2.1:7400")

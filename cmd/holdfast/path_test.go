@@ -49,9 +49,9 @@ ports = ["lan", "wan"]
 
 [cluster]
 heartbeat = "10ms"
-lease = "100ms"
-dead_after = "150ms"
-alone_after = "500ms"
+lease = "1s"
+dead_after = "1500ms"
+alone_after = "2s"
 
 [gateways.isp]
 port = "wan"

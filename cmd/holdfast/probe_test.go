@@ -135,6 +135,7 @@ func heard(fd int, to netip.Addr) (answer, error) {
 // through the masquerade of IPv4, each hop is seen as it is: also the node (L1), and the
 // routers before and behind it (H4).
 func TestH8_TracerouteShowsEveryHop(t *testing.T) {
+	t.Parallel()
 	p := newPath(t, mtus{})
 	for name, probe := range probes {
 		for family, hops := range pathHops {

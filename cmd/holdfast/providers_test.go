@@ -26,9 +26,9 @@ addresses = ["203.0.113.2/24"]
 addresses = ["198.51.100.2/24"]
 [cluster]
 heartbeat = "10ms"
-lease = "100ms"
-dead_after = "150ms"
-alone_after = "500ms"
+lease = "1s"
+dead_after = "1500ms"
+alone_after = "2s"
 [gateways.isp1]
 port = "wan"
 address = "203.0.113.1"
@@ -212,6 +212,7 @@ func (c told) echoes(t *testing.T) {
 // though the default route leads to the other; a failover changes none of it; and a kill
 // by gateway ends what goes by that one alone.
 func TestQ5_TwoProviders(t *testing.T) {
+	t.Parallel()
 	s := newProviders(t)
 	a, b := start(t, s.places[0]), start(t, s.places[1])
 	eventually(t, "fw-a is active and both are ready", func() bool {

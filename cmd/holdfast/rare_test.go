@@ -187,6 +187,7 @@ func (a *association) opens(t *testing.T) {
 // prefixes, of both families; two hosts have one port, so one of them gets another outside,
 // and the CRC-32C of every packet is right at its far end.
 func TestI1_SCTPAndGREBetweenSpeakers(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 0)
 	a, b, s := speaks(t, h.alice, h.inner, "down"), speaks(t, h.bob, h.inner, "down2"), speaks(t, h.server, h.outer, "down")
 	var ports []uint16

@@ -218,6 +218,7 @@ func TestWithoutRoot(t *testing.T) {
 // A second daemon is refused, on the same socket and on the same devices, and the first
 // does not notice; `detach` is refused too.
 func TestSecondDaemonIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	p := s.places[0]
 	p.files.alone()
@@ -251,6 +252,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 // After the daemon's death the devices are mute; `detach` gives them back, and the kernel
 // can speak on them again.
 func TestDetachGivesTheDeviceBack(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	p := s.places[0]
 	p.files.alone()

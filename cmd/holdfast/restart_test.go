@@ -53,6 +53,7 @@ func only(t *testing.T, d *daemon) api.Conn {
 // said while nobody forwarded arrives. A file is used once: a daemon that is killed leaves
 // none, and the next begins with nothing.
 func TestF7_RestartWithState(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	p := s.places[0]
 	p.files.alone()
@@ -123,6 +124,7 @@ func TestF7_RestartWithState(t *testing.T) {
 // TestF7_RestartOfAPair: both nodes end. The one that comes back alone serves from what it
 // has saved; the other, which then hears it, does not believe its own file any more.
 func TestF7_RestartOfAPair(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	for _, p := range s.places {
 		text, err := os.ReadFile(p.files.node)

@@ -33,6 +33,7 @@ var (
 // TestL8_TheNodeAsAHost: it pings and is pinged, serves and is a client, with the kernel's
 // strict reverse path filter on its faces, while hosts behind it use the same address.
 func TestL8_TheNodeAsAHost(t *testing.T) {
+	t.Parallel()
 	p := newPathWith(t, mtus{}, pathPolicy+selfRules)
 	node := p.node.place.Namespace
 	for _, dev := range []string{"all", "hf-lan", "hf-wan"} {
@@ -274,6 +275,7 @@ func selfIsNamed(t *testing.T, p *path) {
 // TestL8_ConnectionsOfTheNodeDieWithIt: they are no business of the peer, which answers
 // nothing while it stands by and serves for itself when it is promoted.
 func TestL8_ConnectionsOfTheNodeDieWithIt(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	for _, p := range s.places {
 		p.files.write("policy.toml", policyText+selfRules, 0o644)

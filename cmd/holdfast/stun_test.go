@@ -78,6 +78,7 @@ func (s *site) inside(t *testing.T, name string, address netip.Addr) *lab.Namesp
 // how a NAT behaves (RFC 5780 sections 4.3 and 4.4) find what the policy says, for every
 // combination of mapping and filtering that is offered.
 func TestI5_I6_STUNReportsWhatIsConfigured(t *testing.T) {
+	t.Parallel()
 	s, clients := stunSite(t)
 	start(t, s.places[0])
 	for i, ns := range clients {

@@ -58,6 +58,7 @@ func (f *flow) blocked(t *testing.T, d *daemon) {
 // TestTablesCommands goes through all that can be done to tables of a running node, and sees
 // that packets meet it at once.
 func TestTablesCommands(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	p := s.places[0]
 	p.files.alone()

@@ -191,7 +191,7 @@ func TestBadFiles(t *testing.T) {
 			[]string{"node.toml:13:", "192.0.2.1"},
 		},
 		"lease not below dead_after": {
-			func(f *files) { f.replace("policy.toml", `lease = "100ms"`, `lease = "150ms"`) },
+			func(f *files) { f.replace("policy.toml", `lease = "1s"`, `lease = "1500ms"`) },
 			[]string{"policy.toml:14:9: ", "lease", "dead_after"},
 		},
 		"no policy": {

@@ -161,6 +161,7 @@ func (tr *trunk) silent(wire int) {
 // an untagged port, translated and not, full-sized frames, a standby that is silent on
 // all of them, and a failover that keeps the connections and tells every VLAN.
 func TestA9_VLANTrunk(t *testing.T) {
+	t.Parallel()
 	tr := newTrunk(t)
 	a, b := start(t, tr.places[0]), start(t, tr.places[1])
 	eventually(t, "fw-a is active and both are ready", func() bool {

@@ -78,6 +78,7 @@ func (f *follower) interrupted(t *testing.T) {
 // A pair, watched on both nodes: what begins, changes and ends is told by the active one,
 // as lines and as objects, and by the other one after the role has moved.
 func TestO4_WatchAPair(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	a, b := s.startPair(t)
 	a.tell(t, "watch", "protoo=udp").refused(t, exitUsage, `"protoo"`, "did you mean proto=")
