@@ -67,6 +67,9 @@ var floors = []floor{
 	{"sync/cluster", 6, "roles and transport drive one peer machine per peer"},
 	{"cmd/internal/api", 5, "the API's objects are plain data that daemon, commands and demo share"},
 	{"cmd/internal/explain", 6, "what the path would do, in the API's words: the daemon and the command both ask it"},
+	{"cmd/internal/program", 5, "programs of the operator are run in bounded time, by hooks and checks"},
+	{"cmd/internal/hook", 6, "events become programs that are run, and know nothing of the daemon"},
+	{"cmd/internal/track", 6, "what is tracked, judged by gateway's monitors; who serves is for the election to say"},
 	{"internal/lab", 6, "the test laboratory serves demo, bench and tests, and must not lean on what it tests"},
 
 	{"sync/simulator", 7, "virtual time and network around the production machines"},

@@ -29,7 +29,7 @@ type Snapshot struct {
 
 	Gateways *gateway.Set  // by the numbers that connections and hops have; nil: none
 	Steering *rules.Routes // the policy's [[routes]]; nil: the kernel's routes hold for all
-	Down     gateway.Down  // gateways that get no new connections; none as long as nobody probes
+	Down     gateway.Down  // gateways that get no new connections
 }
 
 // RuleHits counts the packets that each rule decided on, by Verdict.Rule. One worker writes

@@ -72,6 +72,11 @@ func printStatus(w io.Writer, s *api.Status) {
 		}
 		fmt.Fprintf(t, "port %s\t%s\t%s\t%s, %d queues\tin %d, out %d packets\n", p.Name, p.On(), carrier, p.Mode, p.Queues, p.Received.Packets, p.Sent.Packets)
 	}
+	for _, k := range s.Tracks {
+		if k.State != "up" && k.Kind != "carrier" {
+			fmt.Fprintf(t, "track %s\t%s\t%s\t%s\n", k.Name, k.What, strings.ToUpper(k.State), k.Why)
+		}
+	}
 	fmt.Fprintf(t, "connections\t%d of %d\t%d evicted\tpolicy %s\tgeneration %d, %d rules\n",
 		s.Connections.Count, s.Connections.Capacity, s.Connections.Ended[conntrack.EndEvicted.String()], s.Policy.Hash, s.Policy.Generation, s.Policy.Rules)
 	if p := &s.SynProxy; p.Flooded || p.Answered > 0 {

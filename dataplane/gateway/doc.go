@@ -22,6 +22,7 @@
 // # What this package is not
 //
 // It does not look at packets on their way (package dataplane does), does not know next
-// hops (package fib), and does not probe: Down is handed in, and empty yet. Everything is
-// immutable once made and safe for concurrent use; Choose allocates nothing.
+// hops (package fib), and does not probe: Down is handed in. A Monitor judges attempts that
+// others make. All but the Monitor is immutable once made and safe for concurrent use;
+// Choose allocates nothing.
 package gateway

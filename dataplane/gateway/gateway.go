@@ -80,12 +80,18 @@ func (s *Set) On(port packet.PortID, addr *packet.Addr) []Number {
 }
 
 // Down is the set of gateways that must not get new connections. The zero value is none:
-// as long as nobody probes, every gateway counts as up.
+// a gateway that nobody asks counts as up.
 type Down [2]uint64
 
 // With returns the set with one more gateway in it.
 func (d Down) With(n Number) Down {
 	d[n>>6&1] |= 1 << (n & 63)
+	return d
+}
+
+// Without returns the set with one gateway less.
+func (d Down) Without(n Number) Down {
+	d[n>>6&1] &^= 1 << (n & 63)
 	return d
 }
 

@@ -22,6 +22,7 @@ func Check(n *Node, p *Policy) error {
 	for _, rank := range n.Priority {
 		known(d, "group", rank.Group, groups)
 	}
+	n.checkGateways(d, p)
 	if len(n.Links) > 0 {
 		n.checkPriority(d, groups)
 	}
@@ -37,6 +38,26 @@ func (n *Node) checkPriority(d *decoder, groups []string) {
 		}
 		if !ranked {
 			d.refuse(n.Links[0].Pos, fmt.Sprintf("the node has peers and no priority in group %s", g), fmt.Sprintf("add priority = { %s = %d } to [cluster]", g, DefaultPriority))
+		}
+	}
+}
+
+// checkGateways: a gateway that is tracked is one of the policy, and is asked.
+func (n *Node) checkGateways(d *decoder, p *Policy) {
+	var names []string
+	asked := map[string]bool{}
+	for _, g := range p.Gateways {
+		names = append(names, g.Name.V)
+		asked[g.Name.V] = g.Probe.Kind.V != ProbeNone
+	}
+	for i := range n.Tracks {
+		g := n.Tracks[i].Gateway
+		if !g.Written() {
+			continue
+		}
+		known(d, "gateway", g, names)
+		if is, ok := asked[g.V]; ok && !is {
+			d.refuse(g.Pos, fmt.Sprintf("gateway %s is tracked, and the policy says nothing of how it is asked", g.V), fmt.Sprintf(`add probe = "icmp" to [gateways.%s]`, g.V))
 		}
 	}
 }

@@ -121,6 +121,17 @@ func (g *Gateway) put(f *form) {
 	f.text(g.Name.V)
 	f.text(g.Port.V)
 	f.address(g.Address.V)
+	g.Probe.put(f)
+}
+
+func (p *Probe) put(f *form) {
+	f.bytes(uint8(p.Kind.V))
+	f.address(p.Target.V.Addr())
+	f.number(uint64(p.Target.V.Port()))
+	f.duration(p.Interval.V)
+	f.duration(p.Timeout.V)
+	f.number(uint64(p.Lost.V))
+	f.number(uint64(p.Answered.V))
 }
 
 func (r *Route) put(f *form) {

@@ -100,6 +100,8 @@ func fill(t *testing.T, path string, v reflect.Value) {
 	switch {
 	case v.Type() == reflect.TypeFor[netip.Addr]():
 		v.Set(reflect.ValueOf(netip.MustParseAddr("10.0.0.1")))
+	case v.Type() == reflect.TypeFor[netip.AddrPort]():
+		v.Set(reflect.ValueOf(netip.MustParseAddrPort("10.0.0.1:80")))
 	case v.Type() == reflect.TypeFor[netip.Prefix]():
 		v.Set(reflect.ValueOf(netip.MustParsePrefix("10.0.0.1/24")))
 	case v.Type() == reflect.TypeFor[Position]():

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,6 +26,8 @@ type Node struct {
 	Connections Value[uint32] // capacity of the connection table
 	Workers     Value[int]    // packet workers; 0: as many as there are CPUs
 	Log         PacketLog
+	Tracks      []Track // in the order of the file
+	Hooks       []Hook  // in the order of the file
 }
 
 // Device is what a logical port is on this node.
@@ -110,6 +113,15 @@ func (b *builder) node() (*Node, Errors) {
 	one(limits, "workers", integer("a number of workers", 1, workersMax), &n.Workers)
 	limits.close("")
 	n.Log = readPacketLog(file.sub("log"))
+	file.sub("track").each("track", nameMax, func(name Value[string], t *table) {
+		n.Tracks = append(n.Tracks, d.readTrack(name, t))
+	})
+	for _, t := range file.rows("hooks") {
+		n.Hooks = append(n.Hooks, readHook(t))
+	}
+	if len(n.Hooks) > hooksMax {
+		d.refuse(n.Hooks[hooksMax].Pos, fmt.Sprintf("more than %d hooks", hooksMax), "let one of them call others")
+	}
 	file.close("the policy", policyOnly...)
 
 	n.resolvePaths(d)
@@ -189,6 +201,7 @@ type purpose struct {
 // checkDevices: a device serves one purpose, and a link does not lead to itself.
 func (n *Node) checkDevices(d *decoder) {
 	used := n.checkPorts(d)
+	ports := maps.Clone(used)
 	for i, l := range n.Links {
 		this := purpose{fmt.Sprintf("cluster link %d", i+1), l.Device.Pos}
 		if other, ok := used[l.Device.V]; ok && l.Device.Written() {
@@ -205,6 +218,7 @@ func (n *Node) checkDevices(d *decoder) {
 			}
 		}
 	}
+	n.checkTracks(d, ports)
 }
 
 // checkPorts: the ports of one device differ by their VLANs. It returns the first port of

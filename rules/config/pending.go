@@ -43,9 +43,6 @@ func (p *Policy) pending() []Notice {
 	note := func(at Position, format string, args ...any) {
 		all = append(all, Notice{Pos: at, Kind: Pending, Text: fmt.Sprintf(format, args...)})
 	}
-	for _, g := range p.Gateways {
-		note(g.Name.Pos, "the health of gateway %s: its default route stands whether it answers or not", g.Name.V)
-	}
 	for i := range p.Rules {
 		r := &p.Rules[i]
 		if r.Gateway.Written() {

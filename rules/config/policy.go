@@ -54,6 +54,7 @@ type Gateway struct {
 	Name    Value[string]
 	Port    Value[string]
 	Address Value[netip.Addr]
+	Probe   Probe
 }
 
 // PortID returns the number of a port, which is the rank of its name among the policy's,
@@ -93,7 +94,7 @@ func (p *Policy) portNames() []string {
 
 // The keys that tell the two files apart.
 var (
-	nodeOnly   = []string{"policy", "node", "devices", "socket", "log"}
+	nodeOnly   = []string{"policy", "node", "devices", "socket", "log", "track", "hooks"}
 	policyOnly = []string{"include", "ports", "groups", "gateways", "routes", "macros", "tables", "nat", "defaults", "sections", "rules", "timeouts"}
 )
 
@@ -130,6 +131,7 @@ func (b *builder) policy() (*Policy, Errors) {
 		gateway := Gateway{Name: name}
 		need(t, "port", named("port", portNameMax), `"wan"`, &gateway.Port)
 		need(t, "address", address, `"203.0.113.1"`, &gateway.Address)
+		gateway.Probe = readGatewayProbe(t, gateway.Address)
 		t.close("")
 		p.Gateways = append(p.Gateways, gateway)
 	})

@@ -14,6 +14,7 @@ type Status struct {
 	Groups      []Group     `json:"groups"`
 	Peers       []Peer      `json:"peers"`
 	Ports       []Port      `json:"ports"`
+	Tracks      []Track     `json:"tracks"`
 	Policy      Policy      `json:"policy"`
 	Connections Connections `json:"connections"`
 	SynProxy    SynProxy    `json:"syn_proxy"`
@@ -85,6 +86,17 @@ func (e *Equality) String() string {
 		return fmt.Sprintf("proven equal %.1f s ago", e.Proven)
 	}
 	return "not proven equal yet"
+}
+
+// Track is something that says whether this node should serve.
+type Track struct {
+	Name   string `json:"name"`
+	Kind   string `json:"kind"`   // carrier, gateway, icmp, neighbor, tcp, program, self
+	What   string `json:"what"`   // in words
+	State  string `json:"state"`  // up, down, unknown; unknown counts as up
+	Weight int    `json:"weight"` // taken off the node's priority while it is down
+	Fault  bool   `json:"fault"`  // while it is down this node serves only where no other can
+	Why    string `json:"why"`
 }
 
 // Port is a logical port of this node.
@@ -232,12 +244,15 @@ type Gateways struct {
 
 // Gateway is a router that the policy names.
 type Gateway struct {
-	Name        string `json:"name"`
-	Port        string `json:"port"`
-	Address     string `json:"address"`
-	State       string `json:"state"`       // up, down; always up as long as nobody probes it
-	Neighbor    string `json:"neighbor"`    // its MAC, "" while that is not known
-	Connections int    `json:"connections"` // that live and leave by it, or came in by it
+	Name        string  `json:"name"`
+	Port        string  `json:"port"`
+	Address     string  `json:"address"`
+	State       string  `json:"state"`       // up, down; what nobody asks counts as up
+	Why         string  `json:"why"`         // what the state rests on
+	Loss        float64 `json:"loss"`        // part of the last 64 probes that was not answered
+	Latency     float64 `json:"latency"`     // seconds until an answer, smoothed; 0: none came
+	Neighbor    string  `json:"neighbor"`    // its MAC, "" while that is not known
+	Connections int     `json:"connections"` // that live and leave by it, or came in by it
 }
 
 // Drops is `holdfast drops --json`: counts per port, direction and reason; zeros are left out.

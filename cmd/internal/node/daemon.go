@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/cmd/internal/api"
+	"holdfast/cmd/internal/hook"
 	"holdfast/conntrack"
 	"holdfast/dataplane"
 	"holdfast/dataplane/fib"
@@ -55,6 +56,9 @@ type daemon struct {
 	overloads *dataplane.Overloads
 	flushed   atomic.Uint64 // connections of overloaded sources that have ended
 	snapshot  atomic.Pointer[dataplane.Snapshot]
+	tracking  tracking
+	hooks     *hook.Runner
+	silence   int64         // ns, after which a peer counts as silent
 	announces chan struct{} // a promotion: announce now, and again
 	undo      []func() error
 	running   bool // the start is complete
@@ -141,6 +145,9 @@ func (d *daemon) start(b *beginning) (_ *api.Server, err error) {
 	if err := d.joinCluster(plan); err != nil {
 		return nil, err
 	}
+	d.openTracking(n, p)
+	d.openHooks(n)
+	d.silence = plan.timing.DeadAfter
 	d.takeSaved(plan, p)
 	d.running = true
 	return server, nil
@@ -280,6 +287,8 @@ func (d *daemon) transition(role gate.Role) {
 	for _, w := range d.workers {
 		w.Wake()
 	}
+	d.tracking.Serve(role == gate.Active)
+	d.tellRole(role)
 	d.log.Info("role", "group", d.group, "role", role.String())
 }
 

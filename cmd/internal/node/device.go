@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"holdfast/cmd/internal/track"
 	"holdfast/dataplane"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/tap"
@@ -37,6 +38,7 @@ type port struct {
 	prefixes []netip.Prefix
 	tap      *tap.Tap
 	carrier  atomic.Uint32 // a tap.Carrier
+	tracked  *track.Level  // the carrier, as far as it has a say in who serves
 }
 
 // tagged reports whether a port of the device has a VLAN.
@@ -209,6 +211,7 @@ func mirrorCarrier(ports []*port, updates <-chan netlink.LinkUpdate, log *slog.L
 				carrier = tap.CarrierPresent
 			}
 			p.carrier.Store(uint32(carrier))
+			p.tracked.Tell(carrier == tap.CarrierLost)
 			if err := p.tap.SetCarrier(carrier); err != nil {
 				log.Warn("mirroring the carrier", "port", p.Name, "err", err)
 			}

@@ -74,6 +74,10 @@ func (d *daemon) Gateways() (api.Gateways, error) {
 		if down.Has(n) {
 			one.State = "down"
 		}
+		one.Why = "not asked: the policy has no probe for it"
+		if s, ok := d.gatewayState(n); ok {
+			one.Why, one.Loss, one.Latency = s.Why, s.Loss, float64(s.Latency)/1e9
+		}
 		if hop := d.routes.Table().Gateway(uint8(n)); hop.Kind == fib.Forward {
 			one.Neighbor = hop.MAC.String()
 		}

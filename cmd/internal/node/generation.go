@@ -163,6 +163,7 @@ func (d *daemon) publish(g *generation) error {
 	if old := r.current.Load(); old != nil {
 		r.past = append(r.past, old)
 	}
+	g.snapshot.Down = d.tracking.down
 	d.snapshot.Store(g.snapshot)
 	r.current.Store(g)
 	r.tally.Unlock()

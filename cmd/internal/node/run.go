@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"holdfast/cmd/internal/api"
+	"holdfast/dataplane/gate"
 )
 
 // announceAgain is when a promotion is announced again after the first time: neighbours
@@ -50,9 +51,12 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 	part("flushes", func() error { d.flushSources(lower); return nil })
 	part("hangups", func() error { d.obeyHangups(lower); return nil })
 	part("announcements", func() error { d.announce(lower); return nil })
+	part("tracking", func() error { d.tracking.Run(lower); return nil })
+	part("sync events", func() error { d.tellSync(lower); return nil })
 	part("api", func() error { return server.Serve(d) })
 	d.log.Info("running", "node", d.name, "workers", len(d.workers), "ports", len(d.ports))
 	notifyReady(d)
+	d.tellRole(gate.Standby)
 
 	err := d.cluster.Run(ctx)
 	d.reloading.end()
@@ -67,6 +71,7 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 	err = errors.Join(err, server.Close())
 	d.killing.end()
 	parts.Wait()
+	d.hooks.Close(hookPatience)
 	err = errors.Join(err, d.packetLog.end())
 	d.save()
 	return err

@@ -87,6 +87,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	for _, p := range d.ports {
 		s.Ports = append(s.Ports, d.portStatus(p))
 	}
+	s.Tracks = d.trackStatus()
 	for i, w := range d.workers {
 		s.Workers = append(s.Workers, api.Worker{ID: i, Turns: w.Progress().Turns(), Queues: len(d.queues[i]), Untold: w.AbortsShed()})
 	}
@@ -97,7 +98,8 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 			})
 		}
 	}
-	s.Degraded = append(degraded(&s), d.policyTroubles()...)
+	s.Degraded = append(degraded(&s), d.trackTroubles()...)
+	s.Degraded = append(s.Degraded, d.policyTroubles()...)
 	s.Degraded = append(s.Degraded, d.fullTables()...)
 	s.Degraded = append(s.Degraded, d.keyLogTrouble()...)
 	return s, nil
