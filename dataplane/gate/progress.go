@@ -27,6 +27,23 @@ func NewWatch(workers []*Progress) *Watch {
 	return &Watch{workers: workers, seen: make([]uint64, len(workers))}
 }
 
+// AllTurned reports whether every worker has made so many turns since the last call of Begin.
+func (w *Watch) AllTurned(turns uint64) bool {
+	for i, p := range w.workers {
+		if p.Turns()-w.seen[i] < turns {
+			return false
+		}
+	}
+	return true
+}
+
+// Begin begins to count turns anew.
+func (w *Watch) Begin() {
+	for i, p := range w.workers {
+		w.seen[i] = p.Turns()
+	}
+}
+
 // AllMoved reports whether every worker has made at least one turn since the last
 // call that returned true for it, and names the first that has not (-1: none).
 func (w *Watch) AllMoved() (stuck int, moved bool) {
@@ -40,8 +57,6 @@ func (w *Watch) AllMoved() (stuck int, moved bool) {
 	if stuck >= 0 {
 		return stuck, false
 	}
-	for i, p := range w.workers {
-		w.seen[i] = p.Turns()
-	}
+	w.Begin()
 	return -1, true
 }

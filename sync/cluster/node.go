@@ -139,7 +139,7 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 	n.rotation.keys = c.Keys
 	n.ledger = digest.NewLedger(c.Table.Capacity())
 	n.prover = prover{
-		node: n, rounds: repair.NewRounds(c.Table), ledger: n.ledger,
+		node: n, rounds: repair.NewRounds(c.Table), ledger: n.ledger, turns: gate.NewWatch(c.Progress),
 		sealed: make([]byte, 0, 2048), batch: make([]byte, 0, 2048),
 	}
 	var peers []uint16

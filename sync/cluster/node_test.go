@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type testNode struct {
 	lanes   []*journal.Journal
 	lease   gate.Lease
 	stuck   atomic.Bool
+	turning sync.RWMutex // held for reading in a turn of traffic, and between two for a sign of life
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
@@ -97,7 +99,9 @@ func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key,
 				return
 			case <-tick.C:
 				if !n.stuck.Load() {
+					n.turning.Lock()
 					progress.Step()
+					n.turning.Unlock()
 				}
 			}
 		}

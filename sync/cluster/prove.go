@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"holdfast/conntrack"
+	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
 	"holdfast/sync/digest"
 	"holdfast/sync/journal"
@@ -18,6 +19,11 @@ const (
 	roundShare = 10
 	// proveEntries is how much of the table one step looks at: some 200 µs.
 	proveEntries = 2048
+	// flushedTurns is after how many turns of a worker all that it had changed has been told:
+	// what the sweep ends is told by the turn after.
+	flushedTurns = 2
+	// flushWait is how long a round that is summed waits for a worker that stands still, ns.
+	flushWait = 1000e6
 )
 
 // prover sums this node's table, for its peers and to compare with what they tell, and
@@ -28,6 +34,8 @@ type prover struct {
 	ledger *digest.Ledger
 	due    int64 // when the next round may begin
 	took   int64 // what the running pass has taken so far, ns, without what was done between its steps
+	summed int64 // when the round was summed that is not told yet; 0: none is
+	turns  *gate.Watch
 
 	sums      digest.Sums // ours, to compare with what a peer tells
 	pass      *digest.Pass
@@ -138,6 +146,9 @@ func (p *prover) compare(now int64) bool {
 // round sums more of the table for the peers, or begins where it is time: while this node
 // forwards, and while a peer that hears it is not ready.
 func (p *prover) round(now int64) bool {
+	if p.summed != 0 {
+		return p.tell(now)
+	}
 	if !p.rounds.Running() {
 		if now < p.due || !p.wanted(now) {
 			return false
@@ -155,12 +166,28 @@ func (p *prover) round(now int64) bool {
 	p.took += p.node.clock() - before
 	if done {
 		p.due = p.rounds.Began() + max(roundEvery, p.took*roundShare)
-		for _, r := range p.node.remotes {
-			p.rounds.Each(r.share.positions, journal.BatchMax, func(d *wire.Digest) {
-				p.batch = d.Append(wire.AppendControlHeader(p.batch[:0]))
-				r.link.Send(laneProof, p.sealed, p.batch)
-			})
+		p.summed = now
+		p.turns.Begin()
+	}
+	return true
+}
+
+// tell tells the peers a round that is summed, once the workers have told every change that the
+// sums hold: a worker that stands still between a change and its word would look like
+// a divergence. Who stands for long will have changed much: another round is better.
+func (p *prover) tell(now int64) bool {
+	if !p.turns.AllTurned(flushedTurns) {
+		if now-p.summed > flushWait {
+			p.summed = 0
 		}
+		return false
+	}
+	p.summed = 0
+	for _, r := range p.node.remotes {
+		p.rounds.Each(r.share.positions, journal.BatchMax, func(d *wire.Digest) {
+			p.batch = d.Append(wire.AppendControlHeader(p.batch[:0]))
+			r.link.Send(laneProof, p.sealed, p.batch)
+		})
 	}
 	return true
 }

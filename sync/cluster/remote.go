@@ -174,7 +174,7 @@ func (r *remote) deliver(lane uint16, body []byte) {
 		r.node.holds(boot)
 	}
 	r.at = r.node.ledger.Tick()
-	r.applier.Apply(body, r.now)
+	r.applier.ApplyLate(body, r.now, r.now-r.machine.Known())
 	r.trail.Applied(lane, r.machine.Next(lane), r.at)
 	if int(lane) == int(r.lanes.Load())-1 {
 		r.need.Moved(r.now)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"time"
 
 	"holdfast/conntrack"
@@ -18,6 +19,7 @@ import (
 type traffic struct {
 	table   *conntrack.Table
 	lane    *journal.Journal
+	turning *sync.RWMutex
 	number  uint32 // of the worker, so that no two have the same addresses
 	rng     *rand.Rand
 	open    []*talk
@@ -66,11 +68,13 @@ var query = []segment{{dir: conntrack.Original}, {dir: conntrack.Reply}}
 const openMax = 500 // connections of a worker that go on at a time
 
 func newTraffic(n *testNode, number int, seed uint64) *traffic {
-	return &traffic{table: n.table, lane: n.lanes[number], number: uint32(number), rng: rand.New(rand.NewPCG(seed, uint64(number)))}
+	return &traffic{table: n.table, lane: n.lanes[number], turning: &n.turning, number: uint32(number), rng: rand.New(rand.NewPCG(seed, uint64(number)))}
 }
 
 // turn makes so many changes and sends them.
 func (w *traffic) turn(count int) error {
+	w.turning.RLock()
+	defer w.turning.RUnlock()
 	defer w.lane.Flush()
 	for range count {
 		if err := w.change(); err != nil {
@@ -191,6 +195,8 @@ func (w *traffic) packet(k *talk, g segment) (told bool, err error) {
 
 // sweep looks at a part of the table, ends what has expired, and tells of it.
 func (w *traffic) sweep() {
+	w.turning.RLock()
+	defer w.turning.RUnlock()
 	next, count := w.table.Sweep(w.sweepAt, 4096, gate.Now(), conntrack.GraceOwner, w.ended[:])
 	for i := range count {
 		w.lane.Delete(&w.ended[i].State, w.ended[i].Why)

@@ -9,6 +9,9 @@ import (
 // updates and deletes: of either hardly more fit a batch.
 const aheadMax = 32
 
+// lateMax bounds for how long a batch can have waited, in ns: no lane is repaired after that.
+const lateMax = int64(60e9)
+
 // ahead is what a batch says, read before any of it is applied, so that the table can bring
 // near what all of it touches (conntrack.Table.Warm). To apply one message by itself is to
 // wait for memory half a dozen times: for two buckets, the entry, who has the port, when the shard changed.

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"math"
 	"sync/atomic"
 
 	"holdfast/conntrack"
@@ -32,6 +33,7 @@ type Applier struct {
 	ours    []meaning // by the sender's index
 	limbo   limbo
 	ahead   ahead
+	late    uint32 // ms that the batch at hand has waited
 	applied conntrack.Applied
 	state   conntrack.State
 	frame   wire.Frame
@@ -112,7 +114,13 @@ func (a *Applier) Forget() {
 }
 
 // Apply applies the messages of one batch, in order, at now (CLOCK_BOOTTIME ns).
-func (a *Applier) Apply(body []byte, now int64) {
+func (a *Applier) Apply(body []byte, now int64) { a.ApplyLate(body, now, 0) }
+
+// ApplyLate applies a batch that had waited for so many ns, for its turn or to be sent again. A
+// connection has been idle for that much longer than the batch says, so that it ends
+// here when it ends there.
+func (a *Applier) ApplyLate(body []byte, now, late int64) {
+	a.late = uint32(min(max(late, 0), lateMax) / 1e6)
 	a.ahead.look(body, a)
 	frames := wire.Frames{Rest: body}
 	for frames.Next(&a.frame) {
@@ -137,7 +145,13 @@ func (a *Applier) AckAsked() bool {
 func (a *Applier) message(f *wire.Frame, now int64) bool {
 	switch f.Type {
 	case wire.TypeInsert:
-		return a.ahead.insert(f, &a.state) && a.begin(now)
+		if !a.ahead.insert(f, &a.state) {
+			return false
+		}
+		if a.state.Idle <= math.MaxUint32-a.late { // what is above is not valid either way
+			a.state.Idle += a.late
+		}
+		return a.begin(now)
 	case wire.TypeUpdate:
 		return wire.DecodeUpdate(f, &a.update) == nil && a.merge(now)
 	case wire.TypeDelete:
@@ -329,6 +343,7 @@ func (a *Applier) merge(now int64) bool {
 	}
 	a.observer.Touches(&a.state.Original)
 	a.observer.Named(ours)
+	a.change.Idle = a.late // the sender has just seen a packet of it
 	switch a.table.Merge(ours, &a.change, now, &a.applied) {
 	case conntrack.AppliedMerged:
 		a.completed(now)

@@ -416,6 +416,34 @@ func TestP3_AnIndexMeansWhoeverHasItLast(t *testing.T) {
 	b.is(t, 0, 0, 0, 0)
 }
 
+// REL15: what a batch tells was so when it was sent: a connection has been idle here for as
+// long as there, however long the batch was on its way.
+func TestREL15_WaitingDoesNotRefresh(t *testing.T) {
+	b := newSide(t, 64)
+	s := tcp(1)
+	s.Idle = 500
+	idle := func() uint32 {
+		var o conntrack.State
+		if !b.table.Export(0, now, &o) {
+			t.Fatal("the connection is not there")
+		}
+		return o.Idle
+	}
+	b.ApplyLate(tell(insert(s)), now, 2e9)
+	if got := idle(); got != 2500 {
+		t.Errorf("idle for %d ms, want 2500", got)
+	}
+	b.ApplyLate(tell(update(further(s, 1))), now, 1e9)
+	if got := idle(); got != 1000 {
+		t.Errorf("idle for %d ms after an update, want 1000", got)
+	}
+	s.Idle = ^uint32(0) - 10
+	b.ApplyLate(tell(insert(s)), now, 2e9)
+	if b.Refused() != 1 || idle() != 1000 {
+		t.Errorf("%d refused, idle for %d ms: nonsense counts", b.Refused(), idle())
+	}
+}
+
 // An update that is faster than its insert counts when that comes.
 func TestUpdateBeforeItsInsertCounts(t *testing.T) {
 	b := newSide(t, 64)

@@ -22,6 +22,7 @@ const (
 // Nacks appends to out what is missing and due to be asked for at now (ns). It is to be called
 // after every datagram and at least every stepMax.
 func (m *Machine) Nacks(now int64, out []Range) []Range {
+	m.clock = now
 	now = m.time.at(now)
 	wait := m.late.wait(now)
 	for i := range m.lanes {
@@ -29,7 +30,7 @@ func (m *Machine) Nacks(now int64, out []Range) []Range {
 		if l.next > l.known {
 			continue
 		}
-		l.miss(now, l.known+1)
+		l.miss(now, m.clock, l.known+1)
 		out = m.askAgain(now, wait, i, out)
 		for l.fresh.count > 0 && l.asked.count < askedMax {
 			s := &l.slots[l.fresh.oldest]

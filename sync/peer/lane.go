@@ -35,6 +35,7 @@ type slot struct {
 	seq       uint64
 	body      []byte // of a held batch
 	missed    int64  // when a later one had come, ns
+	known     int64  // the same by the driver's clock
 	asked     int64  // when it was asked for last, ns
 	overtaken int64  // when an answer to a later request came, ns; 0: not yet
 	older     uint16 // neighbours in the list that it is in
@@ -115,8 +116,9 @@ func (l *lane) unlink(s *slot) {
 	s.state = settled
 }
 
-// miss notes at now that every batch before end was sent: what is new of them is missed.
-func (l *lane) miss(now int64, end uint64) {
+// miss notes at now, known by the driver's clock, that every batch before end was sent: what
+// is new of them is missed.
+func (l *lane) miss(now, known int64, end uint64) {
 	end = min(end, l.next+heldMax)
 	if l.edge+1 >= end {
 		return
@@ -127,7 +129,7 @@ func (l *lane) miss(now int64, end uint64) {
 	for l.edge+1 < end {
 		l.edge++
 		s := l.slot(l.edge)
-		*s = slot{seq: l.edge, missed: now}
+		*s = slot{seq: l.edge, missed: now, known: known}
 		l.push(&l.fresh, s, missed)
 	}
 }

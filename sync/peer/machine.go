@@ -49,6 +49,8 @@ type Machine struct {
 	partial bool // the peer's table holds more than its lanes have told
 	whole   bool // and it has come by another way once, in this life of the peer
 	time    attention
+	clock   int64 // the driver's, ns
+	known   int64 // by which the batch at hand was known to be sent
 	late    lateness
 	trip    roundTrip
 	free    [][]byte // bodies of held batches, for re-use
@@ -112,6 +114,10 @@ func (m *Machine) Repaired() {
 	}
 }
 
+// Known returns since when the batch that is delivered right now is known to have been sent, by
+// the driver's clock, in ns: what it tells was so by then.
+func (m *Machine) Known() int64 { return m.known }
+
 // Next returns the number of the batch of a lane that is delivered next, or right now.
 func (m *Machine) Next(laneID uint16) uint64 { return m.lanes[laneID].next }
 
@@ -137,10 +143,11 @@ func (m *Machine) Batch(now int64, laneID uint16, seq uint64, how Sending, body 
 	if int(laneID) >= len(m.lanes) || seq == 0 || seq > sequenceMax {
 		return fmt.Errorf("lane %d batch %d: no such lane or number", laneID, seq)
 	}
+	m.clock = now
 	now = m.time.at(now)
 	l := &m.lanes[laneID]
 	l.known = max(l.known, seq)
-	l.miss(now, seq)
+	l.miss(now, m.clock, seq)
 	m.learn(now, l, seq, how)
 	if mutant.GapSkipped && seq > l.next {
 		l.skip(m, seq)
@@ -151,7 +158,9 @@ func (m *Machine) Batch(now int64, laneID uint16, seq uint64, how Sending, body 
 	case seq > l.next:
 		m.hold(now, l, seq, body)
 	default:
+		m.known = m.clock
 		if s := l.find(seq); s != nil {
+			m.known = s.known
 			l.unlink(s)
 		}
 		l.edge = max(l.edge, seq)
@@ -167,7 +176,7 @@ func (m *Machine) hold(now int64, l *lane, seq uint64, body []byte) {
 		m.Shed++ // too far ahead: asked for when its turn is near
 		return
 	}
-	l.miss(now, seq+1)
+	l.miss(now, m.clock, seq+1)
 	s := l.slot(seq)
 	if s.state == held {
 		m.Duplicate++
@@ -216,6 +225,7 @@ func (m *Machine) handHeld(laneID uint16, l *lane) {
 		if s == nil || s.state != held {
 			return
 		}
+		m.known = s.known
 		m.hand(laneID, l, s.body)
 		m.release(s)
 	}

@@ -189,3 +189,26 @@ func TestHostileNumbersAreRefused(t *testing.T) {
 	m.Lost(9, 5)
 	m.Lost(0, ^uint64(0))
 }
+
+// A batch that waited for its turn, or was sent again, counts from when it was known to be sent.
+func TestBatchesAreAsOldAsTheirFirstSign(t *testing.T) {
+	known := map[uint64]int64{}
+	var m *Machine
+	m = New(func(_ uint16, body []byte) { known[binary.BigEndian.Uint64(body)] = m.Known() / ms }, 20*ms)
+	if err := m.Hello(7, []uint64{0}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		at  int64
+		seq uint64
+	}{{1, 1}, {10, 4}, {30, 3}, {200, 2}, {300, 5}} {
+		if err := m.Batch(c.at*ms, 0, c.seq, First, number(c.seq)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seq, want := range map[uint64]int64{1: 1, 2: 10, 3: 10, 4: 10, 5: 300} {
+		if known[seq] != want {
+			t.Errorf("batch %d was known at %d ms, want %d", seq, known[seq], want)
+		}
+	}
+}
