@@ -107,6 +107,7 @@ SOAK_FUZZTIME ?= 60s
 #	link     two nodes, a link that loses 0.1, 1, 5 and 20 %, duplicates and reorders, 50,000
 #	         changes a second for a minute each (root)
 #	simulator  100,000 schedules of clusters in virtual time
+#	smallscope  every interleaving of a few steps of two and three nodes, millions of states
 #	sizes    pings of 1,000 random sizes up to 65,507 bytes, in both families (root)
 #	test     all tests, shuffled, with the race detector
 #	fuzz     every fuzz target for SOAK_FUZZTIME
@@ -139,6 +140,7 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 	full reload ./dataplane 'TestREL28_'; \
 	full link ./sync/cluster 'TestREL15'; \
 	full simulator ./sync/simulator 'TestREL4_|TestREL7_'; \
+	full smallscope ./sync/smallscope 'TestREL5_'; \
 	full datagrams ./sync/seal 'TestREL25_'; \
 	full rotation ./sync/cluster 'TestREL26_'; \
 	full sizes ./cmd/holdfast 'TestK1_PingOfEverySize'; \

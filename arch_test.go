@@ -73,6 +73,8 @@ var floors = []floor{
 	{"internal/lab", 6, "the test laboratory serves demo, bench and tests, and must not lean on what it tests"},
 
 	{"sync/simulator", 7, "virtual time and network around the production machines"},
+	{"sync/smallscope", 7, "every interleaving of a few steps of the production machines"},
+	{"sync/smallscope/run", 8, "the command that searches small scopes and replays a sequence of steps"},
 	{"sync/simulator/run", 8, "the command that runs, replays and shrinks schedules"},
 	{"cmd/internal/...", 7, "what only the commands need"},
 	{"bench/ruleset", 7, "filters and packets to measure the classifier with"},
