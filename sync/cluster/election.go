@@ -154,6 +154,9 @@ func (e *Election) Step(b Beat, now int64) {
 	if e.self.Role == gate.Active {
 		if b.Role == gate.Active && outranks(b, e.self) && !mutant.BothKeepServing {
 			e.demote(now, "a higher claim", fmt.Sprintf("node %d is active in term %d", b.Node, b.Term))
+			// Somebody serves, so there is nobody to let claim first: and if that one hands
+			// over at once, both would yield and claim in step, again and again.
+			e.self.Yields, e.holdUntil = false, 0
 		} else if b.Wants && b.Ready && b.Sound() {
 			e.demote(now, "handed over", fmt.Sprintf("node %d asked for the role", b.Node))
 		}

@@ -14,8 +14,7 @@
 //
 // Worlds are made of production machines, whose state is theirs: it can be read (by
 // reflection, fingerprint.go), but not copied. So a search goes back to a state by taking
-// its steps again, breadth first, and a sequence that breaks a law is among the shortest
-// that do. A scope is searched whole where Result.Closed says so: then no order of its steps
+// its steps again. A sequence that breaks a law is among the shortest that do. A scope is searched whole where Result.Closed says so: then no order of its steps
 // breaks a law.
 //
 // What is not production is what calls the machines: seat.go, in the order of cluster.Node.

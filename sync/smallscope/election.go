@@ -30,6 +30,7 @@ type Roles struct {
 	Cuts    int   // of one direction of a link, or mendings of it
 	Orders  int   // promote and demote
 	Forced  int   // promote --force
+	Faults  int   // that come to a node, or go
 }
 
 // unit is how long a unit of time is, in ns: everything that the election divides stays whole.
@@ -50,6 +51,7 @@ const (
 	actPromote
 	actDemote
 	actForce
+	actFault
 	actCut
 )
 
@@ -78,18 +80,19 @@ type roles struct {
 
 // Scope returns it for Search.
 func (r Roles) Scope(name string, depth int) Scope {
-	what := fmt.Sprintf("election of %d nodes: %d units of time, beats of up to %d units, %d lost, %d units stood still, %d pauses in a beat, %d crashes, %d cuts, %d orders, %d forced",
-		r.Nodes, r.Units, r.Late, r.Losses, r.Stalls, r.Pauses, r.Crashes, r.Cuts, r.Orders, r.Forced)
+	what := fmt.Sprintf("election of %d nodes: %d units of time, beats of up to %d units, %d lost, %d units stood still, %d pauses in a beat, %d crashes, %d cuts, %d orders, %d forced, %d faults",
+		r.Nodes, r.Units, r.Late, r.Losses, r.Stalls, r.Pauses, r.Crashes, r.Cuts, r.Orders, r.Forced, r.Faults)
 	r.Timing = cluster.Timing{
 		Heartbeat: r.Timing.Heartbeat * unit, Lease: r.Timing.Lease * unit,
-		DeadAfter: r.Timing.DeadAfter * unit, AloneAfter: r.Timing.AloneAfter * unit,
+		DeadAfter: r.Timing.DeadAfter * unit, AloneAfter: r.Timing.AloneAfter * unit, PreemptAfter: r.Timing.PreemptAfter * unit,
 	}
 	how := newPlan(manners{
 		"Election": {
-			"timing": idle, "alone": idle, "history": idle, "stalls": idle, "pending": idle,
-			"started": absolute, "ticked": absolute, "noActive": absolute, "holdUntil": absolute, "wantUntil": absolute,
+			"timing": idle, "alone": idle, "priority": idle, "history": idle, "stalls": idle, "pending": idle,
+			"started": absolute, "ticked": absolute, "noActive": absolute, "holdUntil": absolute, "wantUntil": absolute, "ahead": absolute,
 		},
-		"member": {"heard": absolute},
+		"damping": {"until": absolute},
+		"member":  {"heard": absolute},
 	})
 	return Scope{Name: name, What: what, Depth: depth, New: func() World { return newRoles(r, how) }}
 }
@@ -224,9 +227,9 @@ func (w *roles) law(name, format string, args ...any) {
 
 // Fingerprint is part of World.
 func (w *roles) Fingerprint() uint64 {
-	p := print{now: w.now, old: w.scope.Timing.AloneAfter + w.scope.Timing.DeadAfter}
+	p := print{now: w.now, old: w.scope.Timing.AloneAfter + w.scope.Timing.PreemptAfter + w.scope.Timing.DeadAfter}
 	l := &w.left
-	for _, n := range []int{int(l.Units), l.Losses, l.Stalls, l.Pauses, l.Crashes, l.Cuts, l.Orders, l.Forced} {
+	for _, n := range []int{int(l.Units), l.Losses, l.Stalls, l.Pauses, l.Crashes, l.Cuts, l.Orders, l.Forced, l.Faults} {
 		p.number(n)
 	}
 	p.number(w.part)
@@ -246,7 +249,8 @@ func (w *roles) Fingerprint() uint64 {
 	return p.sum
 }
 
-// Settle is part of World: in the end exactly one node serves, and every other knows it.
+// Settle is part of World: in the end exactly one node serves, and every other knows it. What
+// is broken in a node stays so.
 func (w *roles) Settle() error {
 	for i, s := range w.seats {
 		clear(w.cut[i])
@@ -257,22 +261,29 @@ func (w *roles) Settle() error {
 			s.start(false)
 		}
 	}
-	// However long: an operator's wish may have to end first, and who yields waits.
+	// Until nothing changes any more but the time, and at the longest until an operator's wish
+	// has ended, who yields has waited, and whoever is alone has too. A beat is due in every
+	// unit, or in every second one.
 	t := &w.scope.Timing
-	until := w.now + 10*t.DeadAfter + 2*t.DeadAfter + t.AloneAfter + 4*t.DeadAfter
-	for calm := until + 2*t.DeadAfter; w.now < calm; {
-		w.round()
-		if w.err != nil {
+	var last [2]uint64
+	for until := w.now + 16*t.DeadAfter + t.AloneAfter + t.PreemptAfter; w.now < until; {
+		if w.round(); w.err != nil {
 			return w.err
 		}
-		if serving := w.serving(); w.now >= until && len(serving) != 1 {
-			return broken("LIV1", "nodes %v serve", serving)
+		w.left.Units = 0
+		now := w.Fingerprint()
+		if now == last[0] {
+			break
 		}
+		last = [2]uint64{last[1], now}
 	}
-	one := w.serving()[0]
+	serving := w.serving()
+	if len(serving) != 1 {
+		return broken("LIV1", "nodes %v serve", serving)
+	}
 	for _, s := range w.seats {
-		if n, known := s.election.Active(w.now); !known || int(n) != one {
-			return broken("LIV1", "node %d serves, and node %d takes node %d for it", one, s.id+1, n)
+		if n, known := s.election.Active(w.now); !known || int(n) != serving[0] {
+			return broken("LIV1", "node %d serves, and node %d takes node %d for it", serving[0], s.id+1, n)
 		}
 	}
 	return nil
@@ -323,6 +334,6 @@ func (w *roles) Say(s Step) string {
 	return fmt.Sprintf("unit %d: node %d %s%s", w.now/unit, node, [...]string{
 		actTurn: "takes its turn", actPause: "takes its turn, and stands still before it extends its lease", actWake: "goes on, and extends its lease",
 		actStand: "does nothing", actCrash: "crashes", actLeave: "ends in order", actRestart: "starts with nothing in memory", actReady: "is ready now",
-		actPromote: "is asked to take the role", actDemote: "is asked to hand the role over", actForce: "is forced to take the role",
+		actPromote: "is asked to take the role", actDemote: "is asked to hand the role over", actForce: "is forced to take the role", actFault: "gets a fault, or is rid of it",
 	}[s.Act], w.seats[w.part].state())
 }

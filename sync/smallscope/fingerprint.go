@@ -92,6 +92,11 @@ func (p *print) value(how *plan, v reflect.Value, m manner) {
 		p.word(uint64(v.Int()))
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		p.word(v.Uint())
+	case reflect.String:
+		p.number(v.Len())
+		for i := range v.Len() {
+			p.word(uint64(v.String()[i]))
+		}
 	case reflect.Struct:
 		p.fields(how, v)
 	case reflect.Array:

@@ -44,6 +44,8 @@ type named struct {
 // defaults do, and in a beat of two units the node takes two turns, as cluster.Node does.
 func elections(size Size) []named {
 	coarse := cluster.Timing{Heartbeat: 1, Lease: 2, DeadAfter: 3, AloneAfter: 5}
+	preempt := coarse
+	preempt.PreemptAfter = 3
 	fine := cluster.Timing{Heartbeat: 2, Lease: 4, DeadAfter: 6, AloneAfter: 10}
 	if size == Gate {
 		return []named{
@@ -54,6 +56,7 @@ func elections(size Size) []named {
 			{"election-cut-wait", Roles{Nodes: 2, Timing: coarse, Alone: cluster.AloneWait, Units: 8, Late: 1, Cuts: 2}},
 			{"election-orders", Roles{Nodes: 2, Timing: coarse, Units: 8, Late: 1, Losses: 1, Orders: 2}},
 			{"election-forced", Roles{Nodes: 2, Timing: coarse, Units: 8, Late: 1, Losses: 1, Forced: 2}},
+			{"election-fault", Roles{Nodes: 2, Timing: preempt, Units: 9, Late: 1, Losses: 1, Faults: 3}},
 			{"election-three", Roles{Nodes: 3, Timing: coarse, Units: 5, Late: 1, Crashes: 1}},
 		}
 	}
@@ -62,6 +65,8 @@ func elections(size Size) []named {
 		{"election-crashes", Roles{Nodes: 2, Timing: coarse, Units: 12, Late: 2, Losses: 1, Stalls: 2, Crashes: 2, Orders: 1}},
 		{"election-cuts", Roles{Nodes: 2, Timing: coarse, Units: 12, Late: 1, Losses: 1, Crashes: 1, Cuts: 2, Orders: 1}},
 		{"election-fine", Roles{Nodes: 2, Timing: fine, Units: 20, Late: 2, Losses: 2, Stalls: 4, Crashes: 1}},
+		{"election-faults", Roles{Nodes: 2, Timing: preempt, Units: 14, Late: 2, Losses: 1, Stalls: 1, Crashes: 1, Orders: 1, Faults: 3}},
+		{"election-three-fault", Roles{Nodes: 3, Timing: preempt, Units: 7, Late: 1, Losses: 1, Crashes: 1, Faults: 2}},
 		{"election-three-long", Roles{Nodes: 3, Timing: coarse, Units: 8, Late: 1, Losses: 2, Stalls: 2, Crashes: 1, Cuts: 1, Orders: 1}},
 	}
 }

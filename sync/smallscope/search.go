@@ -70,8 +70,7 @@ func (r Result) String() string {
 		r.States, r.Steps, r.Deepest, r.Settled, r.Took.Round(time.Millisecond), extent)
 }
 
-// Broken is a law that did not hold, and how it came to that: no shorter sequence of the
-// scope breaks any.
+// Broken is a law that did not hold, and how it came to that.
 type Broken struct {
 	Scope string
 	Path  []int // which of the steps that could be taken was taken, by number
@@ -121,8 +120,8 @@ type found struct {
 	depth uint8
 }
 
-// search goes through a scope breadth first, so that what it finds is as short as can be.
-// Machines cannot be copied, and need not be: a state is reached again by its steps.
+// search goes through a scope. Machines cannot be copied, and need not be: a state is
+// reached again by its steps.
 type search struct {
 	scope  Scope
 	limit  Limit
@@ -135,35 +134,148 @@ type search struct {
 }
 
 // Search goes through all of a scope, or as much of it as the limit allows.
+//
+// It goes into the depth first, because the first step from a state is then taken where the
+// state was reached. Where a law breaks it goes through the scope again, breadth first, for a
+// sequence than which none is shorter.
 func Search(scope Scope, limit Limit) Result {
+	s := newSearch(scope, limit)
+	s.dive()
+	r := s.finish()
+	if r.Broken == nil {
+		return r
+	}
+	again := newSearch(scope, limit)
+	again.spread()
+	if short := again.finish(); short.Broken != nil {
+		r.Broken = short.Broken
+	}
+	return r
+}
+
+func newSearch(scope Scope, limit Limit) *search {
 	s := &search{scope: scope, limit: limit, begun: time.Now(), seen: map[uint64]struct{}{}}
 	w := scope.New()
-	s.seen[w.Fingerprint()] = struct{}{}
-	w.Close()
+	defer w.Close()
+	s.known(w.Fingerprint())
 	s.states = append(s.states, found{})
 	s.result.Closed = true
-	for at := 0; at < len(s.states) && s.result.Broken == nil; at++ {
-		if s.spent(at) {
-			s.result.Closed = false
-			break
-		}
-		s.expand(at)
-	}
+	return s
+}
+
+func (s *search) finish() Result {
 	s.result.States, s.result.Took = len(s.states), time.Since(s.begun)
 	return s.result
 }
 
-func (s *search) spent(at int) bool {
-	return s.limit.States > 0 && at >= s.limit.States || s.limit.Time > 0 && at%64 == 0 && time.Since(s.begun) > s.limit.Time
+// open is a step that is still to be taken.
+type open struct {
+	from uint32
+	step uint8
 }
 
-// reach makes a world and takes the steps to a state, which were lawful before.
-func (s *search) reach(at int) World {
+// dive searches depth first.
+func (s *search) dive() {
+	var stack []open
+	s.descend(s.scope.New(), 0, &stack)
+	for n := 0; len(stack) > 0 && s.result.Broken == nil; n++ {
+		if s.spent(n, len(s.states)) {
+			return
+		}
+		next := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		w := s.reach(int(next.from))
+		s.steps = w.Steps(s.steps[:0])
+		if at, fresh := s.take(w, int(next.from), int(next.step), s.steps[next.step]); fresh {
+			s.descend(w, at, &stack)
+		} else {
+			w.Close()
+		}
+	}
+}
+
+// descend takes the first step from a state that w has just come to, and the first from
+// there, until nothing new comes of it. What else could be taken goes onto the stack.
+func (s *search) descend(w World, at int, stack *[]open) {
+	for fresh := true; fresh; {
+		s.steps = w.Steps(s.steps[:0])
+		if s.over(at, len(s.steps)) {
+			s.reached(at)
+			s.settle(w)
+			return
+		}
+		for i := len(s.steps) - 1; i > 0; i-- {
+			*stack = append(*stack, open{uint32(at), uint8(i)})
+		}
+		at, fresh = s.take(w, at, 0, s.steps[0])
+	}
+	w.Close()
+}
+
+// spread searches breadth first.
+func (s *search) spread() {
+	for at := 0; at < len(s.states) && s.result.Broken == nil; at++ {
+		if s.spent(at, at) {
+			return
+		}
+		w := s.reach(at)
+		steps := w.Steps(nil)
+		if s.over(at, len(steps)) {
+			s.settle(w)
+			continue
+		}
+		for i := 0; i < len(steps) && s.result.Broken == nil; i++ {
+			if i > 0 {
+				w = s.reach(at)
+			}
+			s.take(w, at, i, steps[i])
+			w.Close()
+		}
+	}
+}
+
+// spent reports whether the limit is reached, and notes it. n counts the calls.
+func (s *search) spent(n, states int) bool {
+	if s.limit.States > 0 && states >= s.limit.States || s.limit.Time > 0 && n%64 == 0 && time.Since(s.begun) > s.limit.Time {
+		s.result.Closed = false
+	}
+	return !s.result.Closed
+}
+
+// over reports whether no more steps are taken from a state from which so many could be.
+func (s *search) over(at, steps int) bool {
+	s.result.Deepest = max(s.result.Deepest, int(s.states[at].depth))
+	return steps == 0 || int(s.states[at].depth) == s.scope.Depth
+}
+
+// take takes a step from a state that w has come to, and returns the state that it leads to if
+// that is new and lawful.
+func (s *search) take(w World, from, choice int, step Step) (at int, fresh bool) {
+	s.result.Steps++
+	if err := w.Take(step); err != nil {
+		s.reached(from)
+		s.broken(err, choice)
+		return 0, false
+	}
+	if s.known(w.Fingerprint()) {
+		return 0, false
+	}
+	s.states = append(s.states, found{from: uint32(from), step: uint8(choice), depth: s.states[from].depth + 1})
+	return len(s.states) - 1, true
+}
+
+// reached notes the path to a state.
+func (s *search) reached(at int) {
 	s.path = s.path[:0]
 	for i := at; i != 0; i = int(s.states[i].from) {
 		s.path = append(s.path, int(s.states[i].step))
 	}
 	slices.Reverse(s.path)
+}
+
+// reach makes a world and takes the steps to a state, which were lawful before.
+func (s *search) reach(at int) World {
+	s.reached(at)
 	w := s.scope.New()
 	for _, choice := range s.path {
 		s.steps = w.Steps(s.steps[:0])
@@ -174,33 +286,6 @@ func (s *search) reach(at int) World {
 	return w
 }
 
-// expand takes every step that can be taken from a state.
-func (s *search) expand(at int) {
-	depth := int(s.states[at].depth)
-	s.result.Deepest = max(s.result.Deepest, depth)
-	w := s.reach(at)
-	steps := w.Steps(nil)
-	if len(steps) == 0 || depth == s.scope.Depth {
-		s.settle(w, -1)
-		return
-	}
-	for i, step := range steps {
-		if i > 0 {
-			w = s.reach(at)
-		}
-		s.result.Steps++
-		if err := w.Take(step); err != nil {
-			s.broken(err, i)
-		} else if key := w.Fingerprint(); !s.known(key) {
-			s.states = append(s.states, found{from: uint32(at), step: uint8(i), depth: uint8(depth + 1)})
-		}
-		w.Close()
-		if s.result.Broken != nil {
-			return
-		}
-	}
-}
-
 func (s *search) known(key uint64) bool {
 	if _, there := s.seen[key]; there {
 		return true
@@ -209,11 +294,11 @@ func (s *search) known(key uint64) bool {
 	return false
 }
 
-// settle stops the faults in a world where no more steps are taken.
-func (s *search) settle(w World, last int) {
+// settle stops the faults in a world where no more steps are taken, at the end of s.path.
+func (s *search) settle(w World) {
 	s.result.Settled++
 	if err := w.Settle(); err != nil {
-		s.broken(fmt.Errorf("and then, without faults: %w", err), last)
+		s.broken(fmt.Errorf("and then, without faults: %w", err), -1)
 	}
 	w.Close()
 }

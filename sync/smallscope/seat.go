@@ -98,6 +98,7 @@ func (s *seat) steps(dst []Step) []Step {
 	add(left.Orders > 0 && !active && s.ready, actPromote)
 	add(left.Orders > 0 && active, actDemote)
 	add(left.Forced > 0 && !active, actForce)
+	add(left.Faults > 0, actFault)
 	return dst
 }
 
@@ -144,6 +145,13 @@ func (s *seat) take(act uint8) {
 		w.left.Forced--
 		s.forced = s.election.AskPromote(w.now, true) == nil
 		s.decide()
+	case actFault:
+		w.left.Faults--
+		var h cluster.Health
+		if s.election.Health() == h {
+			h.Fault = "a port has no carrier"
+		}
+		s.election.SetHealth(h)
 	}
 }
 
@@ -236,9 +244,9 @@ func (s *seat) hear(from int, b cluster.Beat) {
 func (s *seat) promoted() {
 	w := s.world
 	t := &w.scope.Timing
-	term := s.election.Beat().Term
-	if term <= s.term {
-		w.law("TERM", "node %d takes the role in term %d, and has heard of term %d", s.id+1, term, s.term)
+	own := s.election.Beat()
+	if own.Term <= s.term {
+		w.law("TERM", "node %d takes the role in term %d, and has heard of term %d", s.id+1, own.Term, s.term)
 	}
 	if s.forced {
 		s.forced = false
@@ -256,7 +264,11 @@ func (s *seat) promoted() {
 		if claimed && s.woke != 0 && w.now-s.woke < 2*t.Heartbeat {
 			w.law("INV1", "node %d takes the role while node %d serves, %d units after it has stood still itself", s.id+1, i+1, (w.now-s.woke)/unit)
 		}
-		if b := &s.said[i]; !s.ready && b.Ready && !b.Yields && silent < t.DeadAfter {
+		b := &s.said[i]
+		if own.Priority < 0 && b.Priority >= 0 && b.Ready && !b.Yields && silent < t.DeadAfter {
+			w.law("HEALTH", "node %d has a fault and takes the role, although node %d has none and was heard %d units ago", s.id+1, i+1, silent/unit)
+		}
+		if !s.ready && b.Ready && !b.Yields && silent < t.DeadAfter {
 			w.law("INV9", "node %d takes the role unready, although node %d is ready and was heard %d units ago", s.id+1, i+1, silent/unit)
 		}
 	}
@@ -304,5 +316,6 @@ func (s *seat) state() string {
 	if !s.up {
 		return ""
 	}
-	return fmt.Sprintf(" (%v, term %d, ready %v)", s.election.Role(), s.election.Beat().Term, s.ready)
+	b := s.election.Beat()
+	return fmt.Sprintf(" (%v, term %d, ready %v, sound %v)", b.Role, b.Term, s.ready, b.Sound())
 }
