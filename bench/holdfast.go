@@ -15,8 +15,13 @@ import (
 
 // buildHoldfast builds the daemon into the line's folder and returns its path.
 func (l *line) buildHoldfast(ctx context.Context) (string, error) {
-	binary := filepath.Join(l.dir, "holdfast")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "holdfast/cmd/holdfast")
+	return l.buildWith(ctx, "")
+}
+
+// buildWith builds the daemon with a build tag; empty: none.
+func (l *line) buildWith(ctx context.Context, tag string) (string, error) {
+	binary := filepath.Join(l.dir, "holdfast"+tag)
+	build := exec.CommandContext(ctx, "go", "build", "-tags", tag, "-o", binary, "holdfast/cmd/holdfast")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return "", fmt.Errorf("building cmd/holdfast: %w", err)

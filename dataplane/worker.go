@@ -17,6 +17,7 @@ import (
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
 	"holdfast/dataplane/xsk"
+	"holdfast/internal/mutant"
 	"holdfast/nat"
 	"holdfast/sync/journal"
 )
@@ -94,6 +95,7 @@ type Worker struct {
 	sweepAt      uint32 // the entry to look at next
 	sweptAt      int64  // when
 	ended        [sweepStep]conntrack.Ended
+	unlost       int          // packets since one was lost by handicap
 	announce     atomic.Int32 // announcements asked for
 	announcing   announcing   // of external addresses, under way
 	aborts       aborts
@@ -249,6 +251,9 @@ func (w *Worker) receive(d *device, sock *xsk.Socket) bool {
 	b.n = sock.Receive(b.desc[:])
 	if b.n == 0 {
 		return false
+	}
+	if mutant.Slow || mutant.Lossy {
+		w.handicap(b)
 	}
 	b.admissions = d.admissions(b.n)
 	if b.n >= spinBurst {

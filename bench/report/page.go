@@ -24,6 +24,7 @@ const (
 	noGoal   verdict = "no goal"
 	unknown  verdict = "not measured"
 	attained verdict = "aim met"
+	smaller  verdict = "not at the goal's size"
 )
 
 // Class is the verdict as the page's style sheet has it.
@@ -87,7 +88,7 @@ func (h History) WritePage(w io.Writer) error {
 			p.Met++
 		case missed:
 			p.Missed++
-		case unknown:
+		case unknown, smaller:
 			p.Absent++
 		}
 	}
@@ -119,6 +120,9 @@ func (h History) pageRow(id string) pageRow {
 		out.Points = append(out.Points, p)
 		out.Bound = out.Bound || p.Bound
 		out.Verdict = worst(out.Verdict, p.Verdict)
+	}
+	if out.Verdict == noGoal && g.Must != "" {
+		out.Verdict = smaller
 	}
 	if out.Verdict == missed {
 		out.HeldBack = g.HeldBack

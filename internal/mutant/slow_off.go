@@ -1,0 +1,6 @@
+//go:build !mutant_slow
+
+package mutant
+
+// Slow is not built in.
+const Slow = false
