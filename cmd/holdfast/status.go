@@ -41,6 +41,20 @@ why.`,
 	return cmd
 }
 
+// printPaths writes by which ways a peer is heard.
+func printPaths(w io.Writer, paths []api.Path) {
+	for _, way := range paths {
+		heard, used := "never heard", ""
+		if way.Heard >= 0 {
+			heard = fmt.Sprintf("heard %.0f ms ago", way.Heard*1e3)
+		}
+		if way.Used {
+			used = "in use"
+		}
+		fmt.Fprintf(w, "  by %s\t%s\t%s\t%s\n", way.Name, way.Kind, heard, used)
+	}
+}
+
 // printStatus writes the screen that somebody reads at three in the morning: what this
 // node is first, what is wrong last.
 func printStatus(w io.Writer, s *api.Status) {
@@ -64,6 +78,9 @@ func printStatus(w io.Writer, s *api.Status) {
 		}
 		fmt.Fprintf(t, "peer %s\t%s\t%s\tsession %s\t%d behind, %d unconfirmed, policy %s, generation %d\t%s\n",
 			p.Name, p.Role, heard, p.Session, p.Behind, p.Unacked, cmp.Or(p.Policy, "not known"), p.Generation, &p.Equality)
+		if len(p.Paths) > 1 {
+			printPaths(t, p.Paths)
+		}
 	}
 	for _, p := range s.Ports {
 		carrier := "up"

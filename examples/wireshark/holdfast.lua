@@ -37,6 +37,7 @@ local types = {
   [34] = "transfer-request",
   [35] = "table-sums",
   [36] = "table-request",
+  [40] = "path",
 }
 
 local kinds = { [1] = "knock", [2] = "handshake1", [3] = "handshake2", [4] = "sealed" }

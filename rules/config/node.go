@@ -21,7 +21,7 @@ type Node struct {
 	Devices     []Device      // sorted by port
 	KeyFile     Value[string] // path, resolved likewise; not Written where there is no cluster
 	KeyLog      Value[string] // path, resolved likewise; not Written: session keys stay in memory
-	Links       []Link        // in the order of the file; none: this node is alone
+	Links       []Link        // in the order of the file, all to the same peers; none: this node is alone
 	Priority    []Priority    // sorted by group
 	Connections Value[uint32] // capacity of the connection table
 	Workers     Value[int]    // packet workers; 0: as many as there are CPUs
@@ -39,7 +39,8 @@ type Device struct {
 	garbled bool // it has a VLAN that was refused: which one is not known
 }
 
-// Link is a way to the peers.
+// Link is a way to the peers. The first is the one that nodes are numbered by; those after it
+// lead to the same peers in the same order, and take over where it fails.
 type Link struct {
 	Pos     Position
 	Device  Value[string]
@@ -65,6 +66,8 @@ const (
 	socketPathMax  = 107     // sun_path without its zero (unix(7))
 	connectionsMax = 1 << 28 // 48 GiB of entries
 	workersMax     = 64
+	peersMax       = 7 // a cluster has two to eight nodes
+	linksMax       = 4
 )
 
 // Device returns the device of a logical port, or nil.
@@ -202,6 +205,7 @@ type purpose struct {
 func (n *Node) checkDevices(d *decoder) {
 	used := n.checkPorts(d)
 	ports := maps.Clone(used)
+	n.checkRows(d)
 	for i, l := range n.Links {
 		this := purpose{fmt.Sprintf("cluster link %d", i+1), l.Device.Pos}
 		if other, ok := used[l.Device.V]; ok && l.Device.Written() {
@@ -219,6 +223,22 @@ func (n *Node) checkDevices(d *decoder) {
 		}
 	}
 	n.checkTracks(d, ports)
+}
+
+// checkRows: all links lead to the same peers, and to no more than a cluster has.
+func (n *Node) checkRows(d *decoder) {
+	for i, l := range n.Links {
+		switch {
+		case len(l.Peers) > peersMax:
+			d.refuse(l.Pos, fmt.Sprintf("cluster link %d has %d peers", i+1, len(l.Peers)), "a cluster has two to eight nodes")
+		case i >= linksMax:
+			d.refuse(l.Pos, fmt.Sprintf("%d cluster links", len(n.Links)), fmt.Sprintf("at most %d are possible: remove those that are not needed", linksMax))
+			return
+		case len(l.Peers) != len(n.Links[0].Peers) && len(l.Peers) > 0 && len(n.Links[0].Peers) > 0:
+			d.refuse(l.Pos, fmt.Sprintf("cluster link %d has %d peers, and the first has %d", i+1, len(l.Peers), len(n.Links[0].Peers)),
+				"every link leads to the same peers, in the same order: write an address of each")
+		}
+	}
 }
 
 // checkPorts: the ports of one device differ by their VLANs. It returns the first port of

@@ -17,23 +17,21 @@ import (
 // Receive takes in one datagram that came by link i, and returns what became of it. It
 // opens in place: the bytes of the datagram are changed. It belongs to the link's reader,
 // as Due does.
-func (n *Node) Receive(i int, datagram []byte) seal.Outcome {
-	r := n.remotes[i]
-	r.now = n.clock()
-	return r.datagram(datagram)
-}
+func (n *Node) Receive(i int, datagram []byte) seal.Outcome { return n.ReceiveBy(i, 0, datagram) }
 
 // Due sends what time asks for on link i: handshakes, hellos, requests for gaps. It is to
 // be called after every Receive, and every few milliseconds.
 func (n *Node) Due(i int) {
 	r := n.remotes[i]
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.now = n.clock()
 	r.due()
 }
 
-// Refused tells that nobody listens at the address of link i: the kernel has said so to
-// its reader.
-func (n *Node) Refused(i int) { n.remotes[i].link.Closed.Add(1) }
+// Refused tells that nobody listens at the far end of a path of link i: the kernel has said
+// so to its reader.
+func (n *Node) Refused(i, by int) { n.remotes[i].link.paths[by].refused.Add(1) }
 
 // Obey lets the election take in the beats that the readers have heard, and carries out
 // what it comes to: a higher claim is obeyed at once, not at the next turn. It belongs to
@@ -95,8 +93,12 @@ func (n *Node) Confirmed(i, lane int) uint64 { return n.remotes[i].confirmed[lan
 // are told, so that one of them takes over at once.
 func (n *Node) Run(ctx context.Context) error {
 	var readers sync.WaitGroup
-	for i := range n.remotes {
-		readers.Go(func() { n.read(ctx, i) })
+	for i, r := range n.remotes {
+		for by, p := range r.link.paths {
+			if p.conn != nil {
+				readers.Go(func() { n.read(ctx, i, by) })
+			}
+		}
 	}
 	readers.Go(func() { n.proving(ctx) })
 	n.control(ctx)
@@ -107,19 +109,19 @@ func (n *Node) Run(ctx context.Context) error {
 	return nil
 }
 
-// read is the reader of link i: datagrams in, and what is due out, until ctx ends.
-func (n *Node) read(ctx context.Context, i int) {
+// read is the reader of a path of link i: datagrams in, and what is due out, until ctx ends.
+func (n *Node) read(ctx context.Context, i, by int) {
 	buf := make([]byte, 2048)
 	for ctx.Err() == nil {
-		size, refused, err := n.remotes[i].link.receive(buf, readWait)
+		size, refused, err := n.remotes[i].link.paths[by].receive(buf, readWait)
 		if err != nil {
 			return // the socket was closed
 		}
 		if refused {
-			n.Refused(i)
+			n.Refused(i, by)
 		}
 		if size > 0 {
-			n.Receive(i, buf[:size])
+			n.ReceiveBy(i, by, buf[:size])
 		}
 		n.Due(i)
 	}

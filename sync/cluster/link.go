@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,7 +32,8 @@ type PeerLink struct {
 	config LinkConfig
 	boot   uint64       // this node's life, told in the handshake
 	peer   *seal.Peer   // Receive and Tick belong to the remote's reader
-	conn   *net.UDPConn // nil where NewLink made it
+	paths  []*path      // ways to the peer, one or more
+	use    atomic.Int32 // the path that streams go by
 }
 
 // Life is what the links of one life of a node have in common.
@@ -80,11 +82,33 @@ func NewLink(c LinkConfig, life Life, way journal.Way) (*PeerLink, error) {
 		return nil, fmt.Errorf("sync link to %v: %w", c.Peer, err)
 	}
 	l := &PeerLink{config: c, boot: life.Boot, peer: peer}
-	l.Sessions, l.Way = peer, way
+	l.Sessions, l.Way = peer, l
+	l.AddPath(c.Device, PathSync, way)
 	return l, nil
 }
 
 func openLink(c LinkConfig, life Life) (*PeerLink, error) {
+	conn, socket, err := dial(c)
+	if err != nil {
+		return nil, err
+	}
+	l, err := NewLink(c, life, socket)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	l.paths[0].conn = conn
+	for _, also := range c.Also {
+		if conn, socket, err = dial(also); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		l.AddPath(also.Device, PathSync, socket)
+		l.paths[len(l.paths)-1].conn = conn
+	}
+	return l, nil
+}
+
+// dial opens a socket that is connected to a peer.
+func dial(c LinkConfig) (*net.UDPConn, journal.Socket, error) {
 	dialer := net.Dialer{
 		LocalAddr: net.UDPAddrFromAddrPort(c.Local),
 		Control: func(_, _ string, raw syscall.RawConn) error {
@@ -93,7 +117,7 @@ func openLink(c LinkConfig, life Life) (*PeerLink, error) {
 	}
 	conn, err := dialer.DialContext(context.Background(), "udp", c.Peer.String())
 	if err != nil {
-		return nil, fmt.Errorf("sync link from %v on %q to %v: %w: check `links` in the node file", c.Local, c.Device, c.Peer, err)
+		return nil, 0, fmt.Errorf("sync link from %v on %q to %v: %w: check `links` in the node file", c.Local, c.Device, c.Peer, err)
 	}
 	udp := conn.(*net.UDPConn)
 	var socket journal.Socket
@@ -102,14 +126,9 @@ func openLink(c LinkConfig, life Life) (*PeerLink, error) {
 		err = raw.Control(func(fd uintptr) { socket = journal.Socket(fd) })
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("sync link to %v: %w", c.Peer, err), conn.Close())
+		return nil, 0, errors.Join(fmt.Errorf("sync link to %v: %w", c.Peer, err), conn.Close())
 	}
-	l, err := NewLink(c, life, socket)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	l.conn = udp
-	return l, nil
+	return udp, socket, nil
 }
 
 // control sets the options of a link's socket before it is bound.
@@ -135,22 +154,33 @@ func control(raw syscall.RawConn, device string) error {
 	return err
 }
 
-// Close closes the socket; no journal may use the link any more.
-func (l *PeerLink) Close() error { return l.conn.Close() }
+// Close closes the sockets; no journal may use the link any more.
+func (l *PeerLink) Close() (err error) {
+	for _, p := range l.paths {
+		if p.conn != nil {
+			err = errors.Join(err, p.conn.Close())
+		}
+	}
+	return err
+}
 
-// wake ends a read that waits.
+// wake ends the reads that wait.
 func (l *PeerLink) wake() {
-	// It fails only on a closed socket, whose reads have ended already.
-	_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+	for _, p := range l.paths {
+		if p.conn != nil {
+			// It fails only on a closed socket, whose reads have ended already.
+			_ = p.conn.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
 }
 
 // receive waits for a datagram until the deadline; 0 bytes mean that none came.
 // refused says that the kernel reported nobody listening at the peer's address.
-func (l *PeerLink) receive(buf []byte, wait time.Duration) (n int, refused bool, err error) {
-	if err := l.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+func (p *path) receive(buf []byte, wait time.Duration) (n int, refused bool, err error) {
+	if err := p.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return 0, false, err
 	}
-	n, err = l.conn.Read(buf)
+	n, err = p.conn.Read(buf)
 	switch {
 	case err == nil:
 		return n, false, nil
@@ -168,8 +198,7 @@ func (l *PeerLink) receive(buf []byte, wait time.Duration) (n int, refused bool,
 // send hands an unsealed datagram (a handshake) to the way.
 func (l *PeerLink) send(datagram []byte) {
 	if len(datagram) > 0 {
-		// Lost like any datagram; the handshake is repeated.
-		_ = l.Way.Write(datagram)
+		l.shake(datagram)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"holdfast/dataplane/gate"
 	"holdfast/sync/journal"
 	"holdfast/sync/peer"
 	"holdfast/sync/seal"
@@ -33,6 +34,12 @@ func (r *remote) message(f *wire.Frame) bool {
 	case wire.TypeHeartbeat:
 		var m wire.Heartbeat
 		return m.Decode(f) == nil && r.onHeartbeat(&m)
+	case wire.TypePath:
+		var m wire.Path
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.onPath(&m)
 	case wire.TypeNack:
 		var m wire.Nack
 		return m.Decode(f) == nil && r.onNack(&m)
@@ -153,6 +160,7 @@ func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
 	if m.Node != r.number {
 		return false
 	}
+	r.link.paths[r.by].heard.Store(r.now)
 	if !r.beats.newer(r.under, r.counter) {
 		return true // overtaken on the way: it says what was
 	}
@@ -279,5 +287,16 @@ func (r *remote) sendBeat(b Beat) {
 	}
 	m.Acked.Set(acked[:lanes])
 	r.beatBatch = m.Append(wire.AppendControlHeader(r.beatBatch[:0]))
-	r.link.Send(laneBeats, r.beatSealed, r.beatBatch)
+	if !r.link.several() {
+		r.link.Send(laneBeats, r.beatSealed, r.beatBatch)
+		return
+	}
+	n := r.node
+	hears := r.link.hears(n.clock() - n.config.Timing.DeadAfter)
+	for i, p := range r.link.paths {
+		if p.kind == PathPort && (b.Role != gate.Active || !n.config.Lease.Held(n.clock())) {
+			continue // mute
+		}
+		r.beatBy(i, hears)
+	}
 }

@@ -67,8 +67,10 @@ type Config struct {
 	Now func() int64
 }
 
-// LinkConfig is one way to one peer.
+// LinkConfig is the way to one peer.
 type LinkConfig struct {
+	Also []LinkConfig // further ways to the same peer, that take over where this one fails
+
 	Device      string // the socket is bound to it; empty: any
 	Local, Peer netip.AddrPort
 }
@@ -176,9 +178,11 @@ func (n *Node) tick(now int64) {
 	defer n.mu.Unlock()
 	n.election.SetReady(ready || mutant.UnreadyClaims)
 	for _, r := range n.remotes {
-		closed := r.link.Closed.Load()
+		closed := r.link.refusals()
 		n.election.Refused(r.number, closed-r.closed)
 		r.closed = closed
+		r.link.choose(now, n.config.Timing.DeadAfter)
+		r.sever(now, n.config.Timing.DeadAfter)
 		r.link.Silent.Store(now-r.heard.Load() > n.config.Timing.DeadAfter)
 	}
 	n.election.Tick(now)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,12 +26,14 @@ const (
 	helloEvery = int64(500e6)         // ns
 )
 
-// remote is another node of the cluster. Its reader goroutine owns everything but the
-// atomics.
+// remote is another node of the cluster. Its reader goroutine, and where several paths have
+// one each whoever of them holds mu, owns everything but the atomics.
 type remote struct {
 	node    *Node
 	number  uint16
 	link    *PeerLink
+	mu      sync.Mutex // guards what the readers own
+	by      int        // the path of the datagram at hand
 	machine *peer.Machine
 	applier *journal.Applier
 
@@ -78,6 +81,7 @@ type remote struct {
 	lanes      atomic.Int32            // how many of acks are valid
 	confirmed  [LanesMax]atomic.Uint64 // what it has applied of ours
 	behind     atomic.Uint64
+	severed    atomic.Bool // it is heard, but what it replicates no longer comes (path.go)
 	resent     atomic.Uint64
 	gaps       atomic.Pointer[Gaps]
 	malformed  atomic.Uint64
@@ -157,6 +161,9 @@ func (r *remote) plaintext(b []byte) {
 
 // complete reports whether this node holds what the peer has, and if not, why.
 func (r *remote) complete() (ok bool, why string) {
+	if r.severed.Load() {
+		return false, fmt.Sprintf("node %s: no sync link to it works, so what it replicates does not come", r.name())
+	}
 	if v := r.incomplete.Load(); v != nil {
 		return false, fmt.Sprintf("node %s: %s", r.name(), *v)
 	}

@@ -46,6 +46,7 @@ type PeerStatus struct {
 	Proof       Proof          // what the peer says of its table and ours
 	Told        uint64         // connections that transfers have told the peer
 	Rejected    map[string]uint64
+	Paths       []PathStatus // ways to it, one or more
 }
 
 // Gaps is how a node asks a peer for what is missing (package peer).
@@ -108,6 +109,7 @@ func (r *remote) status() PeerStatus {
 		s.MTUs = h.MTUs.Slice()
 	}
 	s.Language, s.Refused = r.language.status()
+	s.Paths = r.link.status()
 	s.Standing = r.standing.Load()
 	for lane := range r.node.lanes() {
 		if sent, confirmed := r.journal(lane).Sent(), r.confirmed[lane].Load(); sent > confirmed {

@@ -8,7 +8,7 @@ func (w *World) begin(x Step) {
 	switch {
 	case x.Action <= KillOne:
 		w.beginWork(x)
-	case x.Action <= Cut:
+	case x.Action >= Lose && x.Action <= Cut:
 		w.beginLink(x)
 	default:
 		w.beginNode(x)
@@ -47,13 +47,15 @@ func (w *World) awake(each func(*node)) {
 func (w *World) beginLink(x Step) {
 	l := w.link(x.Node, x.Peer)
 	if x.Action == Cut {
-		l.cuts++
-		w.at(x.Until, func() { l.cuts-- })
+		l = w.way(x.Amount, x.Node, x.Peer)
+		l.cut(1)
+		w.at(x.Until, func() { l.cut(-1) })
 		return
 	}
 	l.amount[x.Action] = max(l.amount[x.Action], x.Amount)
 	w.at(x.Until, func() {
 		l.amount[x.Action] = 0
+		l.mended = w.now
 		if x.Action == Burst {
 			l.losing = 0
 		}
@@ -67,6 +69,14 @@ func (w *World) beginNode(x Step) {
 	case Part:
 		w.part(x.Node, 1)
 		w.at(x.Until, func() { w.part(x.Node, -1) })
+		return
+	case Sever:
+		w.sever(x.Node, x.Peer, 1)
+		w.at(x.Until, func() { w.sever(x.Node, x.Peer, -1) })
+		return
+	case Ail:
+		n.ail(x.Amount)
+		w.at(x.Until, func() { n.ail(0) })
 		return
 	case Leap:
 		n.leapt += int64(x.Amount) * ms
@@ -106,8 +116,10 @@ func (w *World) beginNode(x Step) {
 func (w *World) part(id, by int) {
 	for i := range w.nodes {
 		if i != id {
-			w.link(id, i).cuts += by
-			w.link(i, id).cuts += by
+			for path := range w.ways() {
+				w.way(path, id, i).cut(by)
+				w.way(path, i, id).cut(by)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 type law struct {
 	delivered [][]int64 // [from][to]: when a claim was last taken in, virtual ns
 	over      map[life]bool
+	lives     [][][2]int // [from][to]: which lives of the two a beat has passed between last
 
 	promotions int
 	passed     int
@@ -34,12 +35,14 @@ func (l *law) begin(w *World) {
 			row[i] = -second
 		}
 		l.delivered = append(l.delivered, row)
+		l.lives = append(l.lives, make([][2]int, w.shape.Nodes))
 	}
 }
 
 // beat notes that a node has taken in a beat of another. One that claims the role counts
 // until one that gives it up: that it was claimed again since cannot be known.
 func (l *law) beat(w *World, from, to int, b cluster.Beat) {
+	l.lives[from][to] = [2]int{w.nodes[from].life, w.nodes[to].life}
 	l.delivered[from][to] = -second
 	if b.Role == gate.Active {
 		l.delivered[from][to] = w.now
@@ -48,7 +51,6 @@ func (l *law) beat(w *World, from, to int, b cluster.Beat) {
 
 // hold checks what must hold after every event.
 func (l *law) hold(w *World) {
-	holders := 0
 	for _, n := range w.nodes {
 		if !n.up {
 			continue
@@ -60,7 +62,6 @@ func (l *law) hold(w *World) {
 			n.right.lapsed = true
 			continue
 		}
-		holders++
 		if n.right.lapsed {
 			w.broken("INV1", "node %d holds a lease that had lapsed, without a promotion", n.id+1)
 		}
@@ -68,7 +69,7 @@ func (l *law) hold(w *World) {
 			l.yields(w, n)
 		}
 	}
-	l.split = l.split || holders > 1
+	l.together(w)
 }
 
 // yields checks that a node that serves has heard of no higher claim.

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/sync/cluster"
 	"holdfast/sync/seal"
 )
 
@@ -12,12 +13,15 @@ import (
 type link struct {
 	world    *World
 	from, to int
+	path     int // of several between the two, 0 is the first
 	rng      *rand.Rand
+	mended   int64 // when a fault last ended, virtual ns
 
-	amount [actions]int // of the faults that are in force, by Action
-	cuts   int          // how many faults cut it now
-	losing int          // datagrams of a burst that are still to be lost
-	idleAt int64        // when a narrow link has carried what was sent
+	amount  [actions]int // of the faults that are in force, by Action
+	cuts    int          // how many faults cut it now
+	refused bool         // the next write is answered with what the kernel has heard
+	losing  int          // datagrams of a burst that are still to be lost
+	idleAt  int64        // when a narrow link has carried what was sent
 
 	captured [recordings]*parcel // of this link, for ever
 	captures int
@@ -47,8 +51,8 @@ func (l *link) Write(datagram []byte) error {
 		w.tap.take(l, datagram)
 	}
 	sender.hiccup()
-	if sender.refused[l.to] {
-		sender.refused[l.to] = false
+	if l.refused {
+		l.refused = false
 		return unix.ECONNREFUSED
 	}
 	w.datagrams++
@@ -140,13 +144,13 @@ func (l *link) arrive(p *parcel) {
 	case to.puppet != nil:
 		to.puppet(p.bytes)
 	case !to.up:
-		back := w.link(l.to, l.from)
-		if back.lost() {
+		back := w.way(l.path, l.to, l.from)
+		if back.lost() || w.kind(l.path) == cluster.PathPort {
 			return
 		}
 		w.at(w.now+latency, func() {
 			if sender := w.nodes[l.from]; sender.up {
-				sender.refuse(l.to)
+				sender.refuse(l)
 			}
 		})
 	case w.now < to.paused:

@@ -47,7 +47,7 @@ type node struct {
 	progress []*gate.Progress
 	cluster  *cluster.Node
 	appliers []*journal.Applier
-	refused  []bool // by node: the next write to it is answered with what the kernel has heard
+	health   cluster.Health
 	role     gate.Role
 	sweepAt  uint32
 	result   conntrack.Result
@@ -111,7 +111,9 @@ func (n *node) start() (err error) {
 	n.life++
 	n.up, n.paused, n.jammed, n.stall, n.inbox, n.role = true, 0, 0, 0, nil, gate.Standby
 	n.woke, n.born, n.sweepAt, n.obeys, n.dirty = w.now, w.now, 0, 0, true
-	n.refused = make([]bool, len(w.nodes))
+	for path := range w.ways() {
+		n.peers(func(_ int, peer *node) { w.way(path, n.id, peer.id).refused = false })
+	}
 	n.lease = gate.Lease{}
 	n.view, n.right = newView(w), right{lapsed: true}
 	n.table, err = conntrack.New(conntrack.Config{
@@ -140,6 +142,7 @@ func (n *node) start() (err error) {
 	if err != nil {
 		return fmt.Errorf("simulator: node %d: %w", n.id+1, err)
 	}
+	n.cluster.SetHealth(n.health)
 	n.plan()
 	return nil
 }
@@ -173,6 +176,7 @@ func (n *node) open() (links []*cluster.PeerLink, configs []cluster.LinkConfig, 
 			err = failed
 			return
 		}
+		n.connect(l, peer.id)
 		links, configs, ways = append(links, l), append(configs, config), append(ways, &l.Link)
 	})
 	outlet := journal.NewOutlet(ways)
@@ -275,7 +279,7 @@ func (n *node) receive(from *link, p *parcel) {
 	bytes := append([]byte(nil), p.bytes...)
 	w.note('r', n.id, bytes)
 	_, before := n.cluster.Heard(i)
-	outcome := n.cluster.Receive(i, bytes)
+	outcome := n.cluster.ReceiveBy(i, from.path, bytes)
 	w.believed(n, p, outcome)
 	if b, at := n.cluster.Heard(i); at != before {
 		w.law.beat(w, from.from, n.id, b)
@@ -303,12 +307,12 @@ func (n *node) obey() {
 
 // refuse tells that nobody listens at a peer: the kernel says it to whoever uses the
 // socket next.
-func (n *node) refuse(peer int) {
+func (n *node) refuse(by *link) {
 	if n.world.rng.IntN(2) == 0 {
-		n.refused[peer] = true
+		by.refused = true
 		return
 	}
-	n.cluster.Refused(n.linkTo(peer))
+	n.cluster.Refused(n.linkTo(by.to), by.path)
 }
 
 // transition follows a change of role (cluster.Config.Transition).

@@ -262,7 +262,6 @@ func newPuppet(t *testing.T, w *World, said []batchSent) *puppet {
 	}
 	p := &puppet{t: t, w: w, peer: peer}
 	w.nodes[0].puppet = func(datagram []byte) { p.send(peer.Receive(w.now, bytes.Clone(datagram), nil).Reply) }
-	w.nodes[0].refused = make([]bool, len(w.nodes))
 	w.now = said[0].at
 	if err := w.nodes[1].start(); err != nil {
 		t.Fatal(err)

@@ -29,7 +29,8 @@ type Shape struct {
 	Workers int
 	Timing  cluster.Timing
 	Alone   cluster.Alone
-	Backlog uint64 // batches that a lane keeps
+	Paths   []cluster.PathKind // between two nodes, besides the first
+	Backlog uint64             // batches that a lane keeps
 	Flows   int
 	End     int64 // ns: the faults stop, the network heals, and everything must come right
 }
@@ -47,6 +48,8 @@ const (
 	KillOne                    // `holdfast kill` of one connection
 	Promote                    // `holdfast promote`
 	Demote                     // `holdfast demote`
+	Ail                        // a node has a trouble: Amount off its priority, or a fault from 80 on
+	Sever                      // every sync link between two nodes is cut, in both directions
 
 	Lose      // Amount per mille of the datagrams of a link
 	Burst     // losses come in runs: Amount per mille begin one
@@ -57,7 +60,7 @@ const (
 	Truncate  // Amount per mille are cut
 	Replay    // Amount per mille bring a recording along
 	Narrow    // the link carries Amount kbit/s, and drops what waits for a second
-	Cut       // a link carries nothing, in one direction
+	Cut       // path Amount of a link carries nothing, in one direction
 	Part      // a node is cut off from all others
 	Pause     // a node stands still
 	Hiccup    // a node stands still in the middle of a heartbeat
@@ -70,7 +73,7 @@ const (
 
 var actionNames = [actions]string{
 	Open: "open", Exchange: "exchange", Close: "close", Reset: "reset", KillRule: "kill-rule", KillOne: "kill-one",
-	Promote: "promote", Demote: "demote", Lose: "lose", Burst: "burst", Duplicate: "duplicate", Reorder: "reorder",
+	Promote: "promote", Demote: "demote", Ail: "ail", Sever: "sever", Lose: "lose", Burst: "burst", Duplicate: "duplicate", Reorder: "reorder",
 	Delay: "delay", Flip: "flip", Truncate: "truncate", Replay: "replay", Narrow: "narrow", Cut: "cut", Part: "part",
 	Pause: "pause", Hiccup: "hiccup", Jam: "jam", Leap: "leap", Crash: "crash", Leave: "leave",
 }
@@ -98,7 +101,7 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " flow %d", s.Flow)
 	case s.Action == KillRule:
 		fmt.Fprintf(&b, " rule %d", s.Amount)
-	case s.Action >= Lose && s.Action <= Cut:
+	case s.Action == Sever || s.Action >= Lose && s.Action <= Cut:
 		fmt.Fprintf(&b, " node %d > %d", s.Node+1, s.Peer+1)
 	default:
 		fmt.Fprintf(&b, " node %d", s.Node+1)

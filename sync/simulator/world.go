@@ -23,7 +23,8 @@ type World struct {
 	err    error  // the first broken invariant
 
 	nodes []*node
-	links [][]*link // [from][to]
+	links [][]*link   // [from][to]
+	more  [][][]*link // [path-1][from][to]
 	flows []*flow
 
 	burst     bool // more packets come in the turn that a worker takes now
@@ -32,7 +33,7 @@ type World struct {
 	tap       *tap                        // nil: nobody listens
 	tell      func(at int64, line string) // nil: nobody listens
 	opened    map[uint64]bool             // numbers of sealed datagrams that were believed
-	counters  map[recordKey]uint64
+	counters  map[recordKey]sealing
 	law       law
 }
 
@@ -158,7 +159,7 @@ func (w *World) play() (Result, error) {
 func newWorld(s Schedule) *World {
 	w := &World{
 		schedule: s, shape: s.Shape, rng: rand.New(rand.NewPCG(s.Seed, 1)),
-		opened: map[uint64]bool{}, counters: map[recordKey]uint64{},
+		opened: map[uint64]bool{}, counters: map[recordKey]sealing{},
 	}
 	w.law.begin(w)
 	w.keys = []seal.Key{{0: 1, 31: byte(s.Seed)}}
@@ -169,6 +170,7 @@ func newWorld(s Schedule) *World {
 		}
 		w.links = append(w.links, row)
 	}
+	w.lay()
 	for i := range s.Shape.Nodes {
 		w.nodes = append(w.nodes, &node{world: w, id: i, drift: w.rng.Int64N(1001) - 500, base: 1000*second + w.rng.Int64N(1000*second)})
 	}

@@ -99,6 +99,7 @@ const (
 	TypeTransferRequest Type = 34
 	TypeTableSums       Type = 35
 	TypeTableRequest    Type = 36
+	TypePath            Type = 40
 )
 
 var typeNames = map[Type]string{
@@ -106,7 +107,7 @@ var typeNames = map[Type]string{
 	TypeAck: "ack", TypeNack: "nack", TypeLost: "lost", TypeUpdateRequest: "update-request",
 	TypeInsert: "insert", TypeUpdate: "update", TypeDelete: "delete", TypeAckRequest: "ack-request",
 	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed",
-	TypeDigest: "digest", TypeProof: "proof", TypeTransferRequest: "transfer-request", TypeTransferEnd: "transfer-end",
+	TypeDigest: "digest", TypeProof: "proof", TypeTransferRequest: "transfer-request", TypeTransferEnd: "transfer-end", TypePath: "path",
 	TypeStanding: "standing", TypeOrder: "order", TypeAnswer: "answer", TypeFetch: "fetch", TypeChunk: "chunk",
 	TypeTableChange: "table-change", TypeTableSums: "table-sums", TypeTableRequest: "table-request",
 }

@@ -60,6 +60,7 @@ func FuzzProof(f *testing.F)  { fuzz(f, TypeProof, "proof") }
 func FuzzTransferRequest(f *testing.F) {
 	fuzz(f, TypeTransferRequest, "transfer-request")
 }
+func FuzzPath(f *testing.F)        { fuzz(f, TypePath, "path") }
 func FuzzTransferEnd(f *testing.F) { fuzz(f, TypeTransferEnd, "transfer-end") }
 
 func FuzzTableChange(f *testing.F)  { fuzz(f, TypeTableChange, "table-put") }

@@ -205,6 +205,7 @@ var messages = map[string]struct {
 		}}, func() message { return new(TableSums) },
 	},
 	"table-request": {&TableRequest{Tables: []string{"brutes", "offices"}}, func() message { return new(TableRequest) }},
+	"path":          {&Path{Path: 1, Hears: 5}, func() message { return new(Path) }},
 	"transfer-end":  {&TransferEnd{ID: 2, Cut: 0x7770001, Whole: true}, func() message { return new(TransferEnd) }},
 }
 

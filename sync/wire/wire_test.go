@@ -353,6 +353,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"digest, half a sum":     {(&Digest{Round: 1, Bits: 1, Sums: make([]byte, 12)}).Append(nil), BadValue},
 		"digest, past the end":   {(&Digest{Round: 1, Bits: 1, First: 1, Sums: make([]byte, 16)}).Append(nil), BadValue},
 		"digest, no sum":         {(&Digest{Round: 1, Bits: 1}).Append(nil), BadValue},
+		"path, beyond all":       {(&Path{Path: PathsMax}).Append(nil), BadValue},
 		"proof, more than there": {(&Proof{Round: 1, Shards: 4, Moving: 3, Divergent: 2}).Append(nil), BadValue},
 		"transfer, no id":        {(&TransferRequest{}).Append(nil), BadValue},
 		"transfer, no shard":     {(&TransferRequest{ID: 1, Bits: 2, Shards: []byte{0, 4}}).Append(nil), BadValue},

@@ -37,6 +37,8 @@ func Words(f *Frame) ([]Field, error) {
 		return connectionWords(f)
 	case TypeHello, TypeHeartbeat, TypeAnnounce, TypeGoodbye:
 		return nodeWords(f)
+	case TypePath:
+		return pathWords(f)
 	case TypeAck, TypeAckRequest, TypeNack, TypeLost, TypeUpdateRequest:
 		return laneWords(f)
 	case TypeNeighbor, TypeKill, TypeKilled:
@@ -225,6 +227,19 @@ func laneWords(f *Frame) ([]Field, error) {
 	}
 	var m UpdateRequest
 	return said(&m, f, func() []Field { return []Field{{"index", m.Index}, {"life", low(m.Incarnation)}} })
+}
+
+func pathWords(f *Frame) ([]Field, error) {
+	var m Path
+	return said(&m, f, func() []Field {
+		var hears []uint64
+		for i := range uint64(PathsMax) {
+			if m.Hears&(1<<i) != 0 {
+				hears = append(hears, i)
+			}
+		}
+		return []Field{{"path", m.Path}, {"hears", hears}}
+	})
 }
 
 func deedWords(f *Frame) ([]Field, error) {

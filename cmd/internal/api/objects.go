@@ -42,6 +42,14 @@ type Group struct {
 	Stalls     uint64  `json:"stalls"` // times this machine stood still for half of dead_after
 }
 
+// Path is one way to a peer.
+type Path struct {
+	Name  string  `json:"name"`  // device or port
+	Kind  string  `json:"kind"`  // sync, port
+	Heard float64 `json:"heard"` // seconds since a heartbeat came by it, -1: never
+	Used  bool    `json:"used"`  // connections go by it
+}
+
 // Peer is another node as this one sees it.
 type Peer struct {
 	Name       string            `json:"name"`
@@ -63,6 +71,7 @@ type Peer struct {
 	Language   uint8             `json:"language"`        // version of the sync language that the two speak, 0: not known
 	Incapable  string            `json:"error,omitempty"` // why nothing that it tells is taken in
 	Equality   Equality          `json:"equality"`        // of the two tables
+	Paths      []Path            `json:"paths"`           // ways to it
 }
 
 // Equality is how the tables of two nodes compare, as the one that does not forward has

@@ -77,9 +77,14 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 			return nil, fmt.Errorf("%v: %w", n.KeyFile.Pos, err)
 		}
 	}
-	for _, l := range n.Links {
-		for _, peer := range l.Peers {
-			pl.links = append(pl.links, cluster.LinkConfig{Device: l.Device.V, Local: l.Address.V, Peer: peer.V})
+	for row, l := range n.Links {
+		for i, peer := range l.Peers {
+			way := cluster.LinkConfig{Device: l.Device.V, Local: l.Address.V, Peer: peer.V}
+			if row == 0 {
+				pl.links = append(pl.links, way)
+			} else { // config has checked that the rows have the same peers
+				pl.links[i].Also = append(pl.links[i].Also, way)
+			}
 		}
 	}
 	pl.addPorts(n, p)

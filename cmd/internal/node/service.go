@@ -13,6 +13,7 @@ import (
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
+	"holdfast/sync/cluster"
 )
 
 // Drops implements api.Daemon.
@@ -206,6 +207,19 @@ func prefixStrings(prefixes []netip.Prefix) []string {
 	return all
 }
 
+// silentPaths names the sync links that a living peer is not heard by.
+func silentPaths(p *api.Peer) (all []string) {
+	if p.Heard < 0 || p.Heard > 3 {
+		return nil // that is said already
+	}
+	for _, way := range p.Paths {
+		if way.Kind == cluster.PathSync.String() && (way.Heard < 0 || way.Heard > 3) {
+			all = append(all, "peer "+p.Name+" is not heard by the sync link on "+way.Name+": check cable and switch")
+		}
+	}
+	return all
+}
+
 // degraded lists what an operator should look at, worst first.
 func degraded(s *api.Status) []string {
 	all := []string{}
@@ -234,6 +248,7 @@ func degraded(s *api.Status) []string {
 		}
 	}
 	for i := range s.Peers {
+		all = append(all, silentPaths(&s.Peers[i])...)
 		all = append(all, unequalMTUs(s.Ports, &s.Peers[i])...)
 	}
 	for _, p := range s.Ports {

@@ -82,6 +82,9 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 		if p.Standing != nil {
 			one.Policy, one.Generation, one.Trial = hash(p.Standing.Force), p.Standing.Kept.Number, p.Standing.Trial.Number
 		}
+		for _, way := range p.Paths {
+			one.Paths = append(one.Paths, api.Path{Name: way.Name, Kind: way.Kind.String(), Heard: heard(way.Heard, now), Used: way.Used})
+		}
 		s.Peers = append(s.Peers, one)
 	}
 	for _, p := range d.ports {

@@ -22,6 +22,7 @@ import (
 func main() {
 	seed := flag.Uint64("seed", 0, "the schedule, or the first of several")
 	count := flag.Int("schedules", 0, "how many to run; 1 with --seed, otherwise 1000")
+	elections := flag.Bool("elections", false, "schedules in which almost everything is about who serves")
 	trace := flag.Bool("trace", false, "print what happens")
 	shrink := flag.Bool("shrink", false, "take steps away from a schedule that breaks an invariant while it still does")
 	without := flag.String("without", "", "steps to leave out: numbers with commas")
@@ -33,7 +34,7 @@ func main() {
 			*count = 1
 		}
 	}
-	if err := run(*seed, *count, options{*trace, *shrink, *without}); err != nil {
+	if err := run(*seed, *count, options{*trace, *shrink, *elections, *without}); err != nil {
 		fmt.Fprintln(os.Stderr, "simulator:", err)
 		os.Exit(1)
 	}
@@ -41,8 +42,8 @@ func main() {
 
 // options of a run.
 type options struct {
-	trace, shrink bool
-	without       string
+	trace, shrink, elections bool
+	without                  string
 }
 
 func run(first uint64, count int, o options) error {
@@ -52,7 +53,7 @@ func run(first uint64, count int, o options) error {
 	}
 	broken, begin := 0, time.Now()
 	for seed := first; seed < first+uint64(count); seed++ {
-		ok, err := one(simulator.Plan(seed).Without(drop), o)
+		ok, err := one(o.plan(seed).Without(drop), o)
 		if err != nil {
 			return err
 		}
@@ -65,6 +66,14 @@ func run(first uint64, count int, o options) error {
 		return errors.New("invariants were broken")
 	}
 	return nil
+}
+
+// plan makes the schedule of a seed.
+func (o options) plan(seed uint64) simulator.Schedule {
+	if o.elections {
+		return simulator.PlanElection(seed)
+	}
+	return simulator.Plan(seed)
 }
 
 // one runs a schedule and reports whether everything held.
