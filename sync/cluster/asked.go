@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 
 	"holdfast/dataplane/gate"
 )
@@ -33,6 +34,9 @@ func (e *Election) AskPromote(now int64, force bool) error {
 	}
 	if !e.self.Sound() {
 		return fmt.Errorf("this node has a fault: %s; `holdfast promote --force` takes over all the same", e.health.Fault)
+	}
+	if len(e.members) > 0 && !slices.ContainsFunc(e.members, func(m member) bool { return m.heard != 0 }) {
+		return fmt.Errorf("this node has heard no other node since it was started, and one may serve: `holdfast promote --force` takes over all the same")
 	}
 	e.self.Wants, e.wantUntil = true, now+wantsFor*e.timing.DeadAfter
 	e.self.Yields, e.holdUntil = false, 0

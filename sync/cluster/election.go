@@ -65,6 +65,7 @@ type Election struct {
 	ticked    int64 // last tick
 	noActive  int64 // since when no living active node is known; 0 while there is one
 	sawActive bool  // an active node was heard since this one started
+	listening int64 // until when this node only listens, because it stood still
 	holdUntil int64 // how long this node yields
 	wantUntil int64 // how long this node asks for the role
 	ahead     int64 // since when this node has gone before the active one; 0: it does not
@@ -197,7 +198,7 @@ func (e *Election) Tick(now int64) {
 	if e.noActive == 0 {
 		e.noActive = now
 	}
-	if e.self.Yields {
+	if e.self.Yields || now < e.listening {
 		return
 	}
 	e.claimIfBest(now)
@@ -212,6 +213,9 @@ func (e *Election) forgiveOwnStall(now int64) {
 		return
 	}
 	e.stalls++
+	// What it has heard last says what was: of two that stood still together both may believe
+	// that the other yields.
+	e.listening = now + 2*e.timing.Heartbeat
 	if e.noActive != 0 {
 		e.noActive += gap // nobody can say who served meanwhile
 	}

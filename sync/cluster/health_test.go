@@ -85,6 +85,18 @@ func TestAPromoteOfAFaultyNodeIsRefusedAndForced(t *testing.T) {
 	}
 }
 
+func TestAPromoteOfANodeThatHasHeardNobodyIsRefused(t *testing.T) {
+	e := NewElection(1, 100, []uint16{2}, timing, AloneServe)
+	e.SetReady(true)
+	e.Tick(1000 * ms)
+	if e.AskPromote(1000*ms, false) == nil {
+		t.Error("it takes the role although the other node may serve")
+	}
+	if err := e.AskPromote(1000*ms, true); err != nil {
+		t.Error("forced:", err)
+	}
+}
+
 func TestPreemptWaitsForItsTimeAndReadiness(t *testing.T) {
 	const after = 2000 * ms
 	p := newPair(t, [2]int32{100, 50}, AloneServe)

@@ -116,6 +116,7 @@ func (r *remote) onHello(m *wire.Hello) bool {
 		return false
 	}
 	if begins {
+		r.forwarded.Store(0)
 		// Asked now: soon the lanes will have told something, if not all.
 		r.empty = r.node.config.Table.Len() == 0
 	}
@@ -176,6 +177,9 @@ func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
 	}
 	r.last.Store(&b)
 	r.heard.Store(r.now)
+	if b.Role == gate.Active {
+		r.forwarded.Store(r.now)
+	}
 	select {
 	case r.node.events <- event{beat: b, at: r.now}:
 	default:

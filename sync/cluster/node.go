@@ -87,8 +87,9 @@ type Node struct {
 	election *Election
 	lives    map[uint64]bool // of peers, whose connections are in this node's table
 	watch    *gate.Watch
-	moved    int64 // when every worker was last seen to have moved
-	beatDue  int64 // when the next heartbeat is; the control goroutine's
+	moved    int64        // when every worker was last seen to have moved
+	served   atomic.Int64 // when this node's lease was last extended; 0: never
+	beatDue  int64        // when the next heartbeat is; the control goroutine's
 	lapses   atomic.Uint64
 	standing atomic.Pointer[wire.Standing]
 	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
@@ -229,6 +230,7 @@ func (n *Node) beat() {
 		moved = true // a worker sleeps for some ms when idle; half a lease is not sleep
 	}
 	if moved && n.config.Lease.Extend(reading, reading+n.config.Timing.Lease) {
+		n.served.Store(reading)
 		return
 	}
 	if moved || !n.config.Lease.Held(n.clock()) {
@@ -268,9 +270,10 @@ func (n *Node) Ready() (ready bool, why string) {
 	if n.config.Lease.Held(n.clock()) {
 		return true, "" // it forwards: what it holds is what there is
 	}
+	// Who has stepped down in order has forwarded last until another one claims.
 	var forwards *remote
 	for _, r := range n.remotes {
-		if b := r.last.Load(); b != nil && b.Role == gate.Active && (forwards == nil || r.heard.Load() > forwards.heard.Load()) {
+		if at := r.forwarded.Load(); at > n.served.Load() && (forwards == nil || at > forwards.forwarded.Load()) {
 			forwards = r
 		}
 	}

@@ -44,6 +44,7 @@ type build struct {
 	backlog  uint64                   // of each lane, in batches; 0: as in production
 	inside   func(func() error) error // where its sockets are opened
 	versions wire.Versions            // of the language; zero: today's
+	links    func([]*PeerLink)        // looks at them before they are used; nil: nobody
 }
 
 func start(t *testing.T, name string, link LinkConfig, key seal.Key, priority int32) *testNode {
@@ -61,6 +62,9 @@ func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key,
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if how.links != nil {
+		how.links(links)
 	}
 	if n.table, err = conntrack.New(conntrack.Config{Capacity: capacity, Node: Number([]LinkConfig{link})}); err != nil {
 		t.Fatal(err)

@@ -72,6 +72,7 @@ type remote struct {
 	keys      atomic.Pointer[[]seal.Key] // that are to be used from now on; nil: none are new
 
 	heard      atomic.Int64           // CLOCK_BOOTTIME ns of its last beat; 0: never
+	forwarded  atomic.Int64           // of the last in which this life of it claimed the role; 0: never
 	incomplete atomic.Pointer[string] // why our table may lack some of its connections; nil: it does not
 	hello      atomic.Pointer[wire.Hello]
 	language   language

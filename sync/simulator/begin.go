@@ -80,6 +80,7 @@ func (w *World) beginNode(x Step) {
 		return
 	case Leap:
 		n.leapt += int64(x.Amount) * ms
+		n.leaps = append(n.leaps, leap{w.now, int64(x.Amount) * ms})
 		w.law.leapt = w.law.leapt || n.leapt > 400*ms
 		n.woke = w.now
 		return

@@ -13,12 +13,13 @@ import (
 type law struct {
 	delivered [][]int64 // [from][to]: when a claim was last taken in, virtual ns
 	over      map[life]bool
-	lives     [][][2]int // [from][to]: which lives of the two a beat has passed between last
+	lives     [][]acquaintance // [from][to]
 
 	promotions int
 	passed     int
 	leapt      bool // a clock has leapt over the time that a connection lives
 	split      bool // two nodes have held a lease at once
+	crossings  bool // two claims have crossed on the way
 	compared   bool
 }
 
@@ -35,14 +36,14 @@ func (l *law) begin(w *World) {
 			row[i] = -second
 		}
 		l.delivered = append(l.delivered, row)
-		l.lives = append(l.lives, make([][2]int, w.shape.Nodes))
+		l.lives = append(l.lives, make([]acquaintance, w.shape.Nodes))
 	}
 }
 
 // beat notes that a node has taken in a beat of another. One that claims the role counts
 // until one that gives it up: that it was claimed again since cannot be known.
 func (l *law) beat(w *World, from, to int, b cluster.Beat) {
-	l.lives[from][to] = [2]int{w.nodes[from].life, w.nodes[to].life}
+	l.meet(w, from, to)
 	l.delivered[from][to] = -second
 	if b.Role == gate.Active {
 		l.delivered[from][to] = w.now
@@ -97,6 +98,7 @@ func (l *law) promoted(w *World, n *node) {
 	ready, _ := n.cluster.Ready()
 	n.peers(func(i int, peer *node) {
 		heard := w.now - l.delivered[peer.id][n.id]
+		heard += n.leaptSince(l.delivered[peer.id][n.id]) // by the clock that it goes by
 		// Who stood still has missed beats through its own fault, and gives two more the
 		// chance to come.
 		patient := heard >= silence ||

@@ -48,6 +48,8 @@ type node struct {
 	cluster  *cluster.Node
 	appliers []*journal.Applier
 	health   cluster.Health
+	leaps    []leap
+	claimed  int64 // when it was last promoted, virtual ns
 	role     gate.Role
 	sweepAt  uint32
 	result   conntrack.Result
@@ -278,10 +280,10 @@ func (n *node) receive(from *link, p *parcel) {
 	i := n.linkTo(from.from)
 	bytes := append([]byte(nil), p.bytes...)
 	w.note('r', n.id, bytes)
-	_, before := n.cluster.Heard(i)
+	last, before := n.cluster.Heard(i)
 	outcome := n.cluster.ReceiveBy(i, from.path, bytes)
 	w.believed(n, p, outcome)
-	if b, at := n.cluster.Heard(i); at != before {
+	if b, at := n.cluster.Heard(i); at != before || b != last {
 		w.law.beat(w, from.from, n.id, b)
 	}
 	n.take(func() { n.cluster.Due(i) })
@@ -320,6 +322,7 @@ func (n *node) transition(role gate.Role) {
 	n.role = role
 	n.world.say("node %d is %v", n.id+1, role)
 	if role == gate.Active {
+		n.claimed = n.world.now
 		n.world.law.promoted(n.world, n)
 	}
 }

@@ -12,7 +12,11 @@ func (l *law) together(w *World) {
 				continue
 			}
 			l.split = true
-			if a.listens() && b.listens() && l.met(a, b) {
+			if w.crossed(a, b) {
+				l.crossings = true
+				continue
+			}
+			if a.listens() && b.listens() && l.met(w, a, b) {
 				for path := range w.ways() {
 					if w.whole(path, a.id, b.id, w.hearing()) {
 						w.broken("INV1", "nodes %d and %d both forward, although path %d between them is whole", a.id+1, b.id+1, path)
@@ -22,6 +26,30 @@ func (l *law) together(w *World) {
 			}
 		}
 	}
+}
+
+// crossing is how long two claims may stand beside each other that were made before either
+// could be heard: two that stand by, each of which has heard last that the other yields or is
+// not ready, may claim within one way of a datagram. The higher claim is obeyed when it comes.
+const crossing = 2 * ms
+
+// crossed reports whether the claims of two nodes have just crossed on the way.
+func (w *World) crossed(a, b *node) bool {
+	first, last := min(a.claimed, b.claimed), max(a.claimed, b.claimed)
+	return last-first < crossing && w.now-last < crossing
+}
+
+// leap is one of a node's clock: at virtual ns, by ns of its clock.
+type leap struct{ at, by int64 }
+
+// leaptSince returns how far the node's clock has leapt since an instant.
+func (n *node) leaptSince(at int64) (by int64) {
+	for _, l := range n.leaps {
+		if l.at >= at {
+			by += l.by
+		}
+	}
+	return by
 }
 
 // hearing is how long it takes at most until a claim is heard and obeyed by a path that is
@@ -42,8 +70,25 @@ func (n *node) listens() bool {
 	return w.now-n.woke >= w.hearing() && w.now-n.born >= w.hearing()
 }
 
-// met reports whether the present lives of two nodes have heard each other: before that
-// they may have no session, and a path carries nothing that they could believe.
-func (l *law) met(a, b *node) bool {
-	return l.lives[a.id][b.id] == [2]int{a.life, b.life} && l.lives[b.id][a.id] == [2]int{b.life, a.life}
+// acquaintance says which lives of two nodes a beat has passed between.
+type acquaintance struct {
+	from, to int   // lives
+	since    int64 // virtual ns
+}
+
+func (l *law) meet(w *World, from, to int) {
+	now := acquaintance{w.nodes[from].life, w.nodes[to].life, w.now}
+	if a := &l.lives[from][to]; a.from != now.from || a.to != now.to {
+		*a = now
+	}
+}
+
+// met reports whether the present lives of two nodes have known each other for long enough:
+// before that they may have no session, and a path carries nothing that they could believe.
+func (l *law) met(w *World, a, b *node) bool {
+	know := func(from, to *node) bool {
+		k := l.lives[from.id][to.id]
+		return k.from == from.life && k.to == to.life && w.now-k.since >= w.hearing()
+	}
+	return know(a, b) && know(b, a)
 }
