@@ -140,7 +140,7 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 	full reload ./dataplane 'TestREL28_'; \
 	full link ./sync/cluster 'TestREL15'; \
 	full simulator ./sync/simulator 'TestREL4_|TestREL7_'; \
-	full smallscope ./sync/smallscope 'TestREL5_'; \
+	full smallscope ./sync/smallscope 'TestREL5_|TestREL8_'; \
 	full datagrams ./sync/seal 'TestREL25_'; \
 	full rotation ./sync/cluster 'TestREL26_'; \
 	full sizes ./cmd/holdfast 'TestK1_PingOfEverySize'; \

@@ -22,10 +22,10 @@ func TestCrossedClaimsOfWhichOneHandsOverSettle(t *testing.T) {
 	}
 	beats := [2]Beat{p.node[0].Beat(), p.node[1].Beat()}
 	for turns := 0; ; turns++ {
+		p.now += timing.Heartbeat
 		for i, e := range p.node { // what a node hears is what the other said in the turn before
 			e.Step(beats[1-i], p.now)
 		}
-		p.now += timing.Heartbeat
 		for _, e := range p.node {
 			e.Tick(p.now)
 		}

@@ -37,6 +37,17 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
+// TestPlantedInTheJoin plants a merge that rolls back.
+func TestPlantedInTheJoin(t *testing.T) {
+	mutant.MergeRollsBack = true
+	defer func() { mutant.MergeRollsBack = false }()
+	triples, err := Join()
+	if err == nil {
+		t.Fatalf("MergeRollsBack: not found in %d triples", triples)
+	}
+	t.Logf("MergeRollsBack: found after %d triples: %v", triples, err)
+}
+
 // hunt searches the scopes until a law breaks.
 func hunt(t *testing.T) (states int, what *Broken) {
 	for _, scope := range Scopes(Gate) {

@@ -34,6 +34,15 @@ func TestREL5_NoInterleavingBreaksALaw(t *testing.T) {
 	t.Logf("%d states and %d steps in all", states, steps)
 }
 
+// TestREL8_EveryTripleJoins goes through all triples of states of a small domain.
+func TestREL8_EveryTripleJoins(t *testing.T) {
+	triples, err := Join()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d triples", triples)
+}
+
 // TestReplayIsTheSame: the same steps come to the same state, else states could not be
 // reached again. It takes the last step that there is, and so for a while, twice.
 func TestReplayIsTheSame(t *testing.T) {
