@@ -27,6 +27,7 @@ type floor struct {
 // floors is the plan of the house. Two sides that need each other do not import each
 // other: they meet through plain data that a floor above hands to both.
 var floors = []floor{
+	{"internal/race", 0, "whether the race detector watches; tests ask, the product never does"},
 	{"internal/mutant", 0, "bugs that tests plant, anywhere; no build has them"},
 	{"dataplane/drop", 0, "every stage names why a packet died, so the names stand below every stage"},
 

@@ -133,7 +133,7 @@ func TestQ3_KillIsExact(t *testing.T) {
 	killed, reaped := 0, int64(0)
 	rounds := 50
 	if raceBuild {
-		rounds = 12
+		rounds = 6
 	}
 	for round := range rounds {
 		for table.Len() < perWorker { // both are at work

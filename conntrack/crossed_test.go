@@ -34,7 +34,7 @@ func inShard(table *Table, shard uint32, n int, r *rand.Rand) (all []packet.Tupl
 func TestO1_CrossedShards(t *testing.T) {
 	checkLocks.Store(true)
 	defer checkLocks.Store(false)
-	const workers, own, shared, rounds = 4, 16, 8, 1500
+	const workers, own, shared, rounds = 4, 16, 8, 750
 	table := newTable(t, Config{Capacity: 4096, Node: 1})
 	r := rand.New(rand.NewPCG(1, 3))
 	x, y := uint32(700), uint32(1300)

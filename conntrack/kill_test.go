@@ -188,7 +188,11 @@ func TestQ3_KillEachIsExact(t *testing.T) {
 	even := func(v *View) bool { return numberOf(&v.Original)%2 == 0 }
 	var killed atomic.Int64
 	reaped := 0
-	for range 20 {
+	rounds := 20
+	if raceBuild {
+		rounds = 8
+	}
+	for range rounds {
 		for table.Len() < perWorker+perWorker/4 { // more than the odd ones of one worker
 			runtime.Gosched()
 		}

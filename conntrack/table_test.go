@@ -80,7 +80,11 @@ func (w *twin) remove(c *twinConn) {
 // TestTwin does the same random things to the table and to its twin. Tuples are drawn
 // from a small set, so that they clash; the table is small, so that it fills.
 func TestTwin(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if raceBuild {
+		seeds = 2
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 1))
 		table := newTable(t, Config{Capacity: 200, Node: 3})
 		w := &twin{byTuple: map[packet.Tuple]*twinConn{}, conns: map[uint32]*twinConn{}}
@@ -394,7 +398,11 @@ func TestTuplesArePacked(t *testing.T) {
 		}
 		return a
 	}
-	for round := range 4000 {
+	rounds := 4000
+	if raceBuild {
+		rounds = 1000
+	}
+	for round := range rounds {
 		six := round%2 == 0
 		draw := func() packet.Tuple {
 			return packet.Tuple{Src: addr(six), Dst: addr(six), SrcPort: uint16(r.Uint32()), DstPort: uint16(r.Uint32()), Zone: 7, Proto: packet.UDP}

@@ -12,6 +12,7 @@ import (
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/fib"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 )
 
 // flood is a rig with a small table, some connections that are established, and a flood
@@ -238,7 +239,7 @@ func floodPackets() int {
 	switch {
 	case soaking():
 		return 2_000_000
-	case racing:
+	case race.Enabled:
 		return 20_000
 	}
 	return 200_000

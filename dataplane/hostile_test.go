@@ -13,6 +13,7 @@ import (
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/fib"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 	"holdfast/rules"
 	"holdfast/rules/config"
 )
@@ -23,7 +24,7 @@ func hostileCount() uint64 {
 	switch {
 	case soaking():
 		return 2_000_000
-	case racing:
+	case race.Enabled:
 		return 10_000
 	}
 	return 100_000
@@ -353,7 +354,7 @@ func TestREL18_HostilePackets(t *testing.T) {
 		}
 	}
 	h.consistent()
-	if racing && !soaking() {
+	if race.Enabled && !soaking() {
 		return // too few to have met everything
 	}
 	if h.passed < h.received/20 || h.opened < 50 {
@@ -385,7 +386,7 @@ func TestREL18_EveryByte(t *testing.T) {
 		for at := range f {
 			values := []byte{0, 1, 2, 4, 0x0f, 0x10, 0x7f, 0x80, 0xf0, 0xfe, 0xff, f[at] + 1, f[at] - 1, ^f[at]}
 			switch {
-			case racing && !soaking():
+			case race.Enabled && !soaking():
 				values = values[8:]
 			case soaking():
 				values = values[:0]
@@ -415,7 +416,7 @@ func TestREL18_EveryByte(t *testing.T) {
 // connections that have got so far: none, a SYN, both, established, closing.
 func TestA6_EveryFlagInEveryState(t *testing.T) {
 	for shake := range 5 {
-		if racing && !soaking() && shake%2 != 0 {
+		if race.Enabled && !soaking() && shake%2 != 0 {
 			continue
 		}
 		h := newHostile(t)

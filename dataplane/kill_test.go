@@ -11,6 +11,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 	"holdfast/sync/wire"
 )
 
@@ -48,7 +49,10 @@ func (r *rig) crowded(count int) *conntrack.Table {
 // to all of them flow: from the moment the kill returns none of a killed connection passes,
 // none of a living one is ever lost, the count is exact and the memory comes back.
 func TestQ3_KillHalfUnderTraffic(t *testing.T) {
-	const count = 40_000
+	count := 40_000
+	if race.Enabled {
+		count = 10_000
+	}
 	r := newRig(t)
 	table := r.crowded(count)
 	template := packetIn{from: server, to: client, fromMAC: macServer, toMAC: macWan, proto: packet.UDP, sport: 53, dport: 1, payload: 8}.frame(t)

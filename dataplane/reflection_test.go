@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 )
 
 // TestREL37_Reflection: random packets of every shape from outside, to the node, to hosts
@@ -14,7 +15,7 @@ func TestREL37_Reflection(t *testing.T) {
 	switch {
 	case soaking():
 		total = 1_000_000
-	case racing:
+	case race.Enabled:
 		total = 10_000
 	}
 	g, r := newForger(seedOf(t, 37)), newHostile(t)

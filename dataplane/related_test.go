@@ -11,6 +11,7 @@ import (
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/fib"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 )
 
 // A router on the way outside, and one inside.
@@ -297,7 +298,7 @@ func TestErrorWaitsForItsNeighbor(t *testing.T) {
 
 // TestR4_ErrorFloodAllocatesNothing: a flood of errors makes no work for the collector.
 func TestR4_ErrorFloodAllocatesNothing(t *testing.T) {
-	if racing {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	r := newRig(t)

@@ -10,6 +10,7 @@ import (
 	"holdfast/dataplane/drop"
 	"holdfast/dataplane/fib"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 )
 
 // TestB16_Adaptive: adaptive rules answer while more than a quarter of the table's room is
@@ -220,7 +221,7 @@ func TestB16_ProofIsNotShed(t *testing.T) {
 
 // TestB16_NoAllocs: neither an answer nor a spliced segment allocates.
 func TestB16_NoAllocs(t *testing.T) {
-	if racing {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	r := newProxyRig(t, "masquerade", "always")

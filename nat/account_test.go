@@ -8,12 +8,17 @@ import (
 	"testing"
 
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 )
 
-// steps is how many random steps the account tests take: enough for the gate, or a million.
+// steps is how many random steps the account tests take: enough for the gate, fewer under
+// the race detector's weight, or a million.
 func steps() int {
 	if os.Getenv("HOLDFAST_SOAK") != "" {
 		return 1_000_000
+	}
+	if race.Enabled {
+		return 40_000
 	}
 	return 100_000
 }

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/bench/ruleset"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 )
 
 // work is what the classifier does for a packet, apart from time: cache lines of nodes and
@@ -114,6 +115,9 @@ func search(s *Set, drawn []packet.Tuple, steps int) (mean float64, p99, worst i
 func TestREL33_Adversary(t *testing.T) {
 	const linesMax = 60
 	steps := 20_000
+	if race.Enabled {
+		steps = 5000
+	}
 	sizes := []int{100, 1000, 5000}
 	if os.Getenv("HOLDFAST_SOAK") != "" {
 		steps, sizes = 5_000_000, append(sizes, 100_000)

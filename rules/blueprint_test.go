@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 	"holdfast/nat"
 	"holdfast/rules/config"
 )
@@ -161,8 +162,12 @@ func TestNATAcceptedCompiles(t *testing.T) {
 			t.Fatalf("%s\n%v", text, err)
 		}
 	}
+	tries := 30
+	if race.Enabled {
+		tries = 10
+	}
 	rapid.Check(t, func(t *rapid.T) {
-		for range 30 {
+		for range tries {
 			try(t)
 		}
 	})

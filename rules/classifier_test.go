@@ -11,6 +11,7 @@ import (
 
 	"holdfast/bench/ruleset"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 	"holdfast/rules/config"
 	"holdfast/rules/table"
 )
@@ -42,6 +43,9 @@ func filtered(t testing.TB, filter []config.Rule) *Set {
 // packets that a rule was made for, and packets beside them.
 func TestREL27_Classifier(t *testing.T) {
 	sizes, packets := []int{3, 13, 100, 1000, kindsMin + 1}, 2000
+	if race.Enabled {
+		packets = 500
+	}
 	if os.Getenv("HOLDFAST_SOAK") != "" {
 		sizes, packets = append(sizes, 10_000), 100_000
 	}

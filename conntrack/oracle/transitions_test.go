@@ -5,6 +5,7 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/race"
 )
 
 // The specification below was written from RFC 9293, 5961, 7323, 1337 and the decisions of
@@ -320,10 +321,18 @@ type defect struct {
 
 var defects = []*defect{}
 
+// raceStride is how many transitions apart those are that run under the race detector, which
+// has nothing to find in one goroutine and makes it eight times as long. It has no divisor in
+// common with 2, 256 and 9, so every flag and every place is still met in each state.
+const raceStride = 7
+
 func TestREL21_Transitions(t *testing.T) {
 	f := flow{client: [4]byte{10, 0, 0, 2}, server: [4]byte{198, 18, 0, 1}, clientPort: 40000, serverPort: 80, proto: packet.TCP}
 	sub := newSubject(t, 16)
-	count, wrong := 0, 0
+	count, wrong, stride := 0, 0, 1
+	if race.Enabled {
+		stride = raceStride
+	}
 	var frame []byte
 	for state := range conntrack.TCPState(10) {
 		var trace [][]byte
@@ -332,7 +341,7 @@ func TestREL21_Transitions(t *testing.T) {
 			trace, sides = append(trace, p.frame(nil, &f, 0)), append(sides, p.from)
 		}
 		ready := false
-		for n := range 2 * 256 * 9 * 9 {
+		for n := int(state) % stride; n < 2*256*9*9; n += stride {
 			if !ready {
 				sub.end()
 				for i := range trace {
@@ -366,12 +375,12 @@ func TestREL21_Transitions(t *testing.T) {
 		}
 	}
 	t.Logf("%d transitions, %d not as specified", count, wrong)
-	if count != 414_720 {
-		t.Errorf("%d transitions, want 414720", count)
+	if count < 414_720/stride || stride == 1 && count != 414_720 {
+		t.Errorf("%d transitions, want 414720 in steps of %d", count, stride)
 	}
 	for _, d := range defects {
 		t.Logf("known: %d x %s", d.used, d.what)
-		if d.used == 0 {
+		if d.used == 0 && stride == 1 {
 			t.Errorf("known defect does not show any more, remove its row: %s", d.what)
 		}
 	}

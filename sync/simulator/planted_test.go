@@ -15,7 +15,7 @@ func TestREL7_EveryPlantedBugIsFound(t *testing.T) {
 	if err != nil {
 		t.Skip("no go command to build the planted bugs with")
 	}
-	c := exec.Command(tool, "test", "-count=1", "-tags", "mutants", "-run", "TestPlanted", "-v", ".")
+	c := exec.Command(tool, "test", "-count=1", "-vet=off", "-ldflags=-w", "-tags", "mutants", "-run", "TestPlanted", "-v", ".")
 	if os.Getenv("HOLDFAST_SOAK") != "" {
 		c.Args = append(c.Args, "-timeout", "4h")
 		c.Env = append(os.Environ(), "MUTANT_SCHEDULES=20000")
