@@ -52,23 +52,12 @@ func (d *daemon) track(name string) api.Track {
 	return api.Track{}
 }
 
-// patient gives both nodes clocks that a loaded machine does not upset: what is tracked moves
-// roles without them.
-func (s *site) patient() {
-	for _, p := range s.places {
-		p.files.replace("policy.toml", `lease = "100ms"`, `lease = "1500ms"`)
-		p.files.replace("policy.toml", `dead_after = "150ms"`, `dead_after = "2s"`)
-		p.files.replace("policy.toml", `alone_after = "500ms"`, `alone_after = "5s"`)
-	}
-}
-
 // TestTracking_CableOfAPort: the active node's port on one segment dies, and both segments
 // follow to the other node (PROMISE 42); the connection that goes through both lives on. When
 // the cable is back the role stays. Then the other node's other port dies, and it comes
 // back.
 func TestTracking_CableOfAPort(t *testing.T) {
 	s := newSite(t, 0)
-	s.patient()
 	hook := s.places[1].files.script("on-role", `echo "$HOLDFAST_EVENT $HOLDFAST_NODE $HOLDFAST_GROUP $HOLDFAST_ROLE" >> `+filepath.Join(s.places[1].files.dir, "roles"))
 	s.places[1].files.add("node.toml", "[[hooks]]\non = [\"role\"]\ncommand = [\""+hook+"\"]\n")
 	a, b := s.startPair(t)
@@ -124,7 +113,6 @@ func TestTracking_CableOfAPort(t *testing.T) {
 // back by its weight.
 func TestTracking_GatewayAndProgram(t *testing.T) {
 	s := newSite(t, 0)
-	s.patient()
 	for _, p := range s.places {
 		f := p.files
 		f.add("policy.toml", `
