@@ -99,7 +99,9 @@ func TestManager_Keepalived(t *testing.T) {
 	second := manager(a)
 	eventually(t, "fw-a is ready", func() bool { return a.group().Ready })
 	end(first)
-	eventually(t, "fw-a is master, and active", func() bool { return master(a) && !master(b) && a.group().Role == "active" && b.group().Role == "standby" })
+	eventually(t, "fw-a is master, and active", func() bool {
+		return master(a) && !master(b) && a.group().Role == "active" && b.group().Role == "standby"
+	})
 	f.answers(t)
 	b.stop(t, unix.SIGTERM) // now nobody else could serve
 	end(second)
