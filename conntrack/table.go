@@ -165,6 +165,19 @@ func (t *Table) unlock(s uint32) {
 	t.shards[s].mu.Unlock()
 }
 
+// Unlocked looks from shard on for one that is locked at this moment, and returns it; done
+// where there is none up to the last. It is how a panic that left a lock behind is told from
+// one that did not.
+func (t *Table) Unlocked(shard uint32) (locked uint32, done bool) {
+	for ; shard < shardsCount; shard++ {
+		if !t.shards[shard].mu.TryLock() {
+			return shard, false
+		}
+		t.shards[shard].mu.Unlock()
+	}
+	return 0, true
+}
+
 // lockTwo takes the shards a and b, which may be one, in ascending order. Nobody takes
 // two in another way, and nobody a third.
 func (t *Table) lockTwo(a, b uint32) {

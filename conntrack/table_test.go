@@ -544,3 +544,23 @@ func TestNoAllocs(t *testing.T) {
 		t.Errorf("Sweep allocates %v times", n)
 	}
 }
+
+// TestUnlockedFindsALock: who asks is told the shard that is locked, and that there is none.
+func TestUnlockedFindsALock(t *testing.T) {
+	table, err := New(Config{Capacity: 100, Node: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	if s, done := table.Unlocked(0); !done {
+		t.Errorf("shard %d of an idle table is locked", s)
+	}
+	table.lock(5)
+	if s, done := table.Unlocked(0); done || s != 5 {
+		t.Errorf("shard 5 is locked: %d, %v", s, done)
+	}
+	if s, done := table.Unlocked(6); !done {
+		t.Errorf("behind it shard %d is locked", s)
+	}
+	table.unlock(5)
+}

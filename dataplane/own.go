@@ -104,18 +104,11 @@ func (w *Worker) readKernel(s *share, into *xsk.Desc) bool {
 
 // emit is the path of what the node sends itself.
 func (w *Worker) emit(b *burst) {
-	for i := range b.n {
-		b.frame[i] = w.umem.Bytes(b.desc[i])
-		b.fate[i] = dropped(packet.Decode(b.frame[i], &b.parsed[i]))
+	b.start()
+	for b.stage != stageDone {
+		w.alongOwn(b)
 	}
-	w.snapshot.Table.Lookup(b.parsed[:b.n], b.hit[:b.n])
 	for i := range b.n {
-		switch b.fate[i].why {
-		case drop.Pass:
-			b.fate[i] = w.judgeOwn(b, i)
-		case drop.Fragment:
-			b.fate[i] = w.collect(b, i)
-		}
 		if why := b.fate[i].why; why != drop.Pass {
 			b.in.TxDrops.Add(why, 1)
 		}
@@ -124,6 +117,42 @@ func (w *Worker) emit(b *burst) {
 		}
 	}
 	w.logFates(b)
+}
+
+// alongOwn takes a burst of the kernel's along that path, from where it is.
+func (w *Worker) alongOwn(b *burst) {
+	defer w.contain(b)
+	if b.stage == stageDecode {
+		w.decodeOwn(b)
+		b.stage, b.at = stageLookup, 0
+	}
+	if b.stage == stageLookup {
+		w.snapshot.Table.Lookup(b.parsed[:b.n], b.hit[:b.n])
+		b.stage = stageJudge
+	}
+	for ; b.at < b.n; b.at++ {
+		switch b.fate[b.at].why {
+		case drop.Pass:
+			b.fate[b.at] = w.judgeOwn(b, b.at)
+		case drop.Fragment:
+			b.fate[b.at] = w.collect(b, b.at)
+		}
+	}
+	b.stage = stageDone
+}
+
+// decodeOwn decodes frames that the kernel has made.
+func (w *Worker) decodeOwn(b *burst) {
+	ward := w.config.Quarantine.ward.Load()
+	for ; b.at < b.n; b.at++ {
+		i := b.at
+		b.frame[i] = w.umem.Bytes(b.desc[i])
+		if ward != nil && ward.holds(b.frame[i], w.now) {
+			b.fate[i], b.parsed[i].Kind = dropped(drop.Quarantined), packet.KindUnset
+			continue
+		}
+		b.fate[i] = dropped(packet.Decode(b.frame[i], &b.parsed[i]))
+	}
 }
 
 // judgeOwn takes one decoded packet of the kernel's through the rest of the path.

@@ -79,7 +79,7 @@ func (w *Worker) retryParked() {
 	q.n = 0
 	for k, d := range old {
 		b := &w.burst
-		b.in, b.n, b.desc[0], b.parkedSince = in[k], 1, d, since[k]
+		b.in, b.n, b.desc[0], b.parkedSince, w.retrying = in[k], 1, d, since[k], old[k+1:]
 		if w.now-since[k] >= parkedNanos {
 			w.giveUp(b)
 		} else {
@@ -92,7 +92,16 @@ func (w *Worker) retryParked() {
 // giveUp drops a packet that has waited too long, alone in its burst, and tells its sender
 // that the neighbour does not answer (L2).
 func (w *Worker) giveUp(b *burst) {
+	b.start()
+	w.refuseParked(b)
+	w.bury(b)
+}
+
+// refuseParked decides the fate of such a packet.
+func (w *Worker) refuseParked(b *burst) {
+	defer w.contain(b)
 	w.decode(b) // it was decoded when it came in: nothing has changed since
+	b.at = 0
 	if b.fate[0].why == drop.Pass {
 		w.refuseUnreachable(b, 0, packet.UnreachableHost)
 		b.fate[0] = dropped(drop.NeighborUnresolved)
@@ -100,7 +109,6 @@ func (w *Worker) giveUp(b *burst) {
 	if b.fate[0].why == drop.Fragment {
 		b.fate[0] = dropped(drop.NeighborUnresolved) // of a datagram: nobody is told (RFC 1122 section 3.2.2)
 	}
-	w.bury(b)
 }
 
 // dropParked frees everything parked: this node has fallen silent.

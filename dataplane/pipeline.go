@@ -15,6 +15,8 @@ type burst struct {
 	in          *share // the port they came in by, from the wire or out of its kernel face
 	origin      origin
 	n           int
+	stage       stage
+	at          int                // the packet at hand in its stage
 	admissions  int                // how many first packets it may have; 0: as many as it has (pressure.go)
 	admitted    int                // how many it has had
 	parkedSince int64              // of a packet that was parked before; 0: fresh
@@ -25,6 +27,9 @@ type burst struct {
 	hit         [burstMax]conntrack.Hit
 	fate        [burstMax]fate
 }
+
+// start puts a burst at the beginning of the path.
+func (b *burst) start() { b.stage, b.at, b.admitted = stageDecode, 0, 0 }
 
 // fate says what has become of a packet and its frame. The zero value is dropped.
 type fate struct {
@@ -39,27 +44,47 @@ func dropped(why drop.Reason) fate { return fate{why: why} }
 // forward is the path. A packet leaves it staged on a port, handed to the kernel,
 // parked until its neighbour is known, or dropped for a reason that is counted.
 func (w *Worker) forward(b *burst) {
-	b.admitted = 0
-	w.decode(b)                                          // 1. what is it?
-	w.snapshot.Table.Lookup(b.parsed[:b.n], b.hit[:b.n]) // 2. whose is it? (a hint)
-	for i := range b.n {
-		switch b.fate[i].why {
-		case drop.Pass:
-			b.fate[i] = w.judge(b, i) //                              3. to 7.
-		case drop.Fragment:
-			b.fate[i] = w.collect(b, i) // when it is whole, as above
-		}
+	b.start()
+	for b.stage != stageDone {
+		w.along(b) // again only behind a packet that made it panic
 	}
 	w.bury(b)
 }
 
+// along takes a burst along the path, from where it is.
+func (w *Worker) along(b *burst) {
+	defer w.contain(b)
+	if b.stage == stageDecode {
+		w.decode(b) //                                                     1. what is it?
+		b.stage, b.at = stageLookup, 0
+	}
+	if b.stage == stageLookup {
+		w.snapshot.Table.Lookup(b.parsed[:b.n], b.hit[:b.n]) //            2. whose is it? (a hint)
+		b.stage = stageJudge
+	}
+	for ; b.at < b.n; b.at++ {
+		switch b.fate[b.at].why {
+		case drop.Pass:
+			b.fate[b.at] = w.judge(b, b.at) //                             3. to 7.
+		case drop.Fragment:
+			b.fate[b.at] = w.collect(b, b.at) // when it is whole, as above
+		}
+	}
+	b.stage = stageDone
+}
+
 // decode is stage 1: every frame once, and only those that are for this port's MAC.
 func (w *Worker) decode(b *burst) {
-	mac := b.in.MAC
+	mac, ward := b.in.MAC, w.config.Quarantine.ward.Load()
 	w.umem.Touch(b.desc[:b.n])
-	for i := range b.n {
+	for ; b.at < b.n; b.at++ {
+		i := b.at
 		frame := w.umem.Bytes(b.desc[i])
 		b.frame[i] = frame
+		if ward != nil && ward.holds(frame, w.now) {
+			b.fate[i], b.parsed[i].Kind = dropped(drop.Quarantined), packet.KindUnset
+			continue
+		}
 		b.fate[i] = dropped(packet.Decode(frame, &b.parsed[i]))
 		if b.fate[i].why == drop.VLANUnexpected {
 			b.fate[i].why = w.decodeTagged(b, i)
@@ -162,14 +187,14 @@ func (w *Worker) judge(b *burst, i int) fate {
 
 	// 7. Rewrite, in place, and stage.
 	frame := b.frame[i]
+	if p.TCPFlags&packet.FlagSYN != 0 {
+		clampMSS(frame, p, b.in, out) // before anything is written: it reads options
+	}
 	if r.Translated {
 		r.Rewrite.Apply(frame, p)
 	}
 	if r.Spliced {
 		r.Splice.Apply(frame, p)
-	}
-	if p.TCPFlags&packet.FlagSYN != 0 {
-		clampMSS(frame, p, b.in, out)
 	}
 	packet.DecrementTTL(frame, p)
 	packet.SetMACs(frame, hop.MAC, out.MAC)

@@ -145,7 +145,7 @@ func rigOf(t testing.TB, text string, routes []fib.Route, neighbors []fib.Neighb
 	}
 	r.w = &Worker{
 		config: Config{Workers: 1, Node: 1, Lease: &r.lease, Snapshot: &r.snapshot, Journal: r.lane, Resolver: &r.resolver,
-			Fragments: fragment.New(), Overloads: NewOverloads(), SynProxy: &SynProxy{Secret: cookie.Secret{1, 2}}},
+			Fragments: fragment.New(), Overloads: NewOverloads(), SynProxy: &SynProxy{Secret: cookie.Secret{1, 2}}, Quarantine: &Quarantine{}, Crashes: &Crashes{}},
 		umem: umem, wake: -1, active: true, now: 1e12, snapshot: r.snapshot.Load(),
 	}
 	ports := []*Port{

@@ -57,6 +57,9 @@ type Config struct {
 	DeferMax  time.Duration     // how long a first packet may wait for a peer; 0: DeferMax
 	Node      uint16            // this node's number, as incarnations that it begins carry it
 	Log       *PacketLog        // of all workers; nil: nothing is logged
+
+	Quarantine *Quarantine // shared by all workers; nil: one of its own
+	Crashes    *Crashes    // likewise
 }
 
 // Resolver asks for the MAC of a neighbour (dataplane/fib.Watcher). It must not block.
@@ -92,8 +95,9 @@ type Worker struct {
 	deferral     deferral
 	proxying     proxying
 	parkedBefore [parkedMax]xsk.Desc
-	sweepAt      uint32 // the entry to look at next
-	sweptAt      int64  // when
+	retrying     []xsk.Desc // of those, the ones whose turn is still to come
+	sweepAt      uint32     // the entry to look at next
+	sweptAt      int64      // when
 	ended        [sweepStep]conntrack.Ended
 	unlost       int          // packets since one was lost by handicap
 	announce     atomic.Int32 // announcements asked for
@@ -118,6 +122,7 @@ func NewWorker(c Config) (_ *Worker, err error) {
 	if c.Overloads == nil {
 		w.config.Overloads = NewOverloads()
 	}
+	w.rememberCrashes()
 	w.addPorts(c.Ports)
 	if c.DeferMax == 0 {
 		w.config.DeferMax = DeferMax

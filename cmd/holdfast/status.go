@@ -112,6 +112,9 @@ func printStatus(w io.Writer, s *api.Status) {
 	if p := &s.Deferred; p.Waited+p.Alone+p.Full > 0 {
 		fmt.Fprintf(t, "deferred\t%d waited\t%d acknowledged, %d late\t%d alone, %d full\n", p.Waited, p.Acknowledged, p.Late, p.Alone, p.Full)
 	}
+	if k := s.Containment; k != (api.Containment{}) {
+		fmt.Fprintf(t, "crashes\t%d panics contained\t%d packets in quarantine\t`holdfast crashes` has the stacks\n", k.Panics, k.Quarantined)
+	}
 	if left := s.Policy.Confirm; left != nil {
 		fmt.Fprintf(t, "reload\tgeneration %d goes back in %.0f s unless `holdfast confirm` comes first\n", s.Policy.Generation, *left)
 	}

@@ -35,7 +35,7 @@ const (
 	flagsInbound  = 1 // the two lowest bits of a packet's flags
 	flagsOutbound = 2
 
-	commentMax = 1024
+	commentMax = 16 << 10 // bytes: the stack of a crash
 )
 
 // appendHeader appends the beginning of a file: the section, and an interface of each port,

@@ -112,6 +112,7 @@ const (
 	NoFreeFrame  // the UMEM has no frame for a packet of our own
 	PortDown     // the port lost its carrier
 	WorkerPanic  // contained: the packet that made a worker panic
+	Quarantined  // equal to one that made a worker panic, here or at a peer, not long ago
 	reasonsCount // how many there are
 )
 
@@ -141,7 +142,7 @@ var reasonNames = [reasonsCount]string{
 	NeighborUnresolved: "neighbor-unresolved", TooBig: "too-big", SameTuple: "same-tuple",
 	ToSelf: "to-self", FromSelf: "from-self", TapFull: "tap-full", TapUnanswered: "tap-unanswered",
 	Mute: "mute", LeaseLapsed: "lease-lapsed", TxRingFull: "tx-ring-full", NoFreeFrame: "no-free-frame",
-	PortDown: "port-down", WorkerPanic: "worker-panic",
+	PortDown: "port-down", WorkerPanic: "worker-panic", Quarantined: "quarantined",
 }
 
 // String returns the name that `holdfast drops` prints.

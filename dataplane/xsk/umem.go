@@ -153,6 +153,25 @@ func (u *Umem) Free(batch []Desc) {
 	}
 }
 
+// FreeStrays takes back frames that the caller holds by what the Umem knows and that none of
+// known names: a panic has lost them. It returns how many there were.
+func (u *Umem) FreeStrays(known []Desc) (strays int) {
+	named := make(map[uint64]bool, len(known))
+	for _, d := range known {
+		named[d.Addr>>frameShift] = true
+	}
+	for frame, o := range u.owners {
+		if o == ownerHeld && !named[uint64(frame)] {
+			u.give(uint64(frame)<<frameShift, ownerHeld)
+			strays++
+		}
+	}
+	return strays
+}
+
+// SameFrame reports whether two descriptors name packets in one frame.
+func SameFrame(a, b Desc) bool { return a.Addr>>frameShift == b.Addr>>frameShift }
+
 // Faults counts frames that came from where they could not be: freed or transmitted
 // without being held, or brought by the kernel without having been given to it. Such a
 // frame is left where it is. It is zero unless a program, ours or the kernel, is wrong.

@@ -32,6 +32,7 @@ local types = {
   [21] = "transfer-end",
   [22] = "ack-request",
   [23] = "table-change",
+  [24] = "poison",
   [32] = "digest",
   [33] = "proof",
   [34] = "transfer-request",

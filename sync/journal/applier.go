@@ -22,6 +22,7 @@ type Applier struct {
 	pool     *nat.Pool
 	shared   *Shared // where better states are told
 	neighbor func(*wire.Neighbor)
+	poison   func(*wire.Poison)     // nil: nobody remembers packets
 	kill     func(*wire.Kill) bool  // nil: no kill is carried out
 	limits   func() *limit.Table    // counts connections for the rules' limits: those of the policy in force
 	settle   func(*conntrack.State) // nil: numbers of timeouts mean the same here and there
@@ -70,6 +71,10 @@ func (blind) Named(uint32)          {}
 
 // Observe sets who hears of what is applied. Before anything is applied.
 func (a *Applier) Observe(o Observer) { a.observer = o }
+
+// OnPoison sets who hears of packets that made a worker of the peer panic. Before anything is
+// applied.
+func (a *Applier) OnPoison(remember func(*wire.Poison)) { a.poison = remember }
 
 // OnTransferEnd sets who hears of the end of a transfer, in its place among what the lane
 // tells. Before anything is applied.
@@ -166,6 +171,14 @@ func (a *Applier) message(f *wire.Frame, now int64) bool {
 			return false
 		}
 		a.neighbor(&n)
+	case wire.TypePoison:
+		var p wire.Poison
+		if p.Decode(f) != nil {
+			return false
+		}
+		if a.poison != nil {
+			a.poison(&p)
+		}
 	case wire.TypeTransferEnd:
 		var e wire.TransferEnd
 		if e.Decode(f) != nil || a.ended == nil {

@@ -117,6 +117,13 @@ func (j *Journal) Neighbor(n *wire.Neighbor) {
 	j.count++
 }
 
+// Poison tells the peers of a packet that made a worker panic.
+func (j *Journal) Poison(p *wire.Poison) {
+	j.room(wire.PoisonMax)
+	j.open = p.Append(j.open)
+	j.count++
+}
+
 // TransferEnd ends what a peer has asked for to be told by this lane.
 func (j *Journal) TransferEnd(e *wire.TransferEnd) {
 	j.room(wire.TransferEndMax)

@@ -45,6 +45,14 @@ func (s *Shared) Kill(k *wire.Kill) {
 	s.j.Flush()
 }
 
+// Poison tells the peers of a packet that made a worker panic.
+func (s *Shared) Poison(p *wire.Poison) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.j.Poison(p)
+	s.j.Flush()
+}
+
 // Neighbor tells the peers the MAC of a neighbour.
 func (s *Shared) Neighbor(n *wire.Neighbor) {
 	s.mu.Lock()

@@ -93,6 +93,7 @@ const (
 	TypeTransferEnd   Type = 21
 	TypeAckRequest    Type = 22
 	TypeTableChange   Type = 23
+	TypePoison        Type = 24
 	TypeDigest        Type = 32
 	TypeProof         Type = 33
 
@@ -106,7 +107,7 @@ var typeNames = map[Type]string{
 	TypeHello: "hello", TypeHeartbeat: "heartbeat", TypeAnnounce: "announce", TypeGoodbye: "goodbye",
 	TypeAck: "ack", TypeNack: "nack", TypeLost: "lost", TypeUpdateRequest: "update-request",
 	TypeInsert: "insert", TypeUpdate: "update", TypeDelete: "delete", TypeAckRequest: "ack-request",
-	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed",
+	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed", TypePoison: "poison",
 	TypeDigest: "digest", TypeProof: "proof", TypeTransferRequest: "transfer-request", TypeTransferEnd: "transfer-end", TypePath: "path",
 	TypeStanding: "standing", TypeOrder: "order", TypeAnswer: "answer", TypeFetch: "fetch", TypeChunk: "chunk",
 	TypeTableChange: "table-change", TypeTableSums: "table-sums", TypeTableRequest: "table-request",

@@ -63,6 +63,7 @@ func FuzzTransferRequest(f *testing.F) {
 func FuzzPath(f *testing.F)        { fuzz(f, TypePath, "path") }
 func FuzzTransferEnd(f *testing.F) { fuzz(f, TypeTransferEnd, "transfer-end") }
 
+func FuzzPoison(f *testing.F)       { fuzz(f, TypePoison, "poison") }
 func FuzzTableChange(f *testing.F)  { fuzz(f, TypeTableChange, "table-put") }
 func FuzzTableSums(f *testing.F)    { fuzz(f, TypeTableSums, "table-sums") }
 func FuzzTableRequest(f *testing.F) { fuzz(f, TypeTableRequest, "table-request") }

@@ -150,6 +150,10 @@ var messages = map[string]struct {
 	"nack":           {&Nack{Lane: 2, First: 10, Last: 12}, func() message { return new(Nack) }},
 	"lost":           {&Lost{Lane: 63, First: 100}, func() message { return new(Lost) }},
 	"update-request": {&UpdateRequest{Index: 5, Incarnation: 0x07770001}, func() message { return new(UpdateRequest) }},
+	"poison": {
+		&Poison{Digest: [16]byte{1, 2, 3, 15: 16}, Length: 1514, Remaining: 600_000},
+		func() message { return new(Poison) },
+	},
 	"neighbor4": {
 		&Neighbor{Port: 1, Address: addr("198.51.100.1"), MAC: packet.MAC{2, 0, 0, 0, 0, 9}, Validity: 30000},
 		func() message { return new(Neighbor) },

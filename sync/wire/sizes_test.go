@@ -51,6 +51,9 @@ func TestSizes(t *testing.T) {
 	if n := len(messages["neighbor6"].sample.Append(nil)); n != NeighborMax {
 		t.Errorf("the longest neighbor has %d bytes, NeighborMax is %d", n, NeighborMax)
 	}
+	if n := len(messages["poison"].sample.Append(nil)); n != PoisonMax {
+		t.Errorf("a poison has %d bytes, PoisonMax is %d", n, PoisonMax)
+	}
 	long := TableChange{table.Change{
 		Kind: table.Put, Version: 1, Table: strings.Repeat("n", TableNameMax), Prefix: netip.MustParsePrefix("2001:db8::/32"), Cause: table.Cause{Kind: table.Overload},
 	}}

@@ -41,7 +41,7 @@ func Words(f *Frame) ([]Field, error) {
 		return pathWords(f)
 	case TypeAck, TypeAckRequest, TypeNack, TypeLost, TypeUpdateRequest:
 		return laneWords(f)
-	case TypeNeighbor, TypeKill, TypeKilled:
+	case TypeNeighbor, TypeKill, TypeKilled, TypePoison:
 		return deedWords(f)
 	case TypeDigest, TypeProof, TypeTransferRequest, TypeTransferEnd:
 		return proofWords(f)
@@ -248,6 +248,11 @@ func deedWords(f *Frame) ([]Field, error) {
 		var m Neighbor
 		return said(&m, f, func() []Field {
 			return []Field{{"port", uint8(m.Port)}, {"address", m.Address.String()}, {"mac", m.MAC.String()}, {"validity_ms", m.Validity}}
+		})
+	case TypePoison:
+		var m Poison
+		return said(&m, f, func() []Field {
+			return []Field{{"digest", fmt.Sprintf("%x", m.Digest)}, {"length", m.Length}, {"remaining_ms", m.Remaining}}
 		})
 	case TypeKill:
 		var m Kill

@@ -5,6 +5,7 @@
 //	GET  /v1/status                    Status
 //	GET  /v1/conns?selector=WORDS      Conns
 //	GET  /v1/drops                     Drops
+//	GET  /v1/crashes                   Crashes
 //	GET  /v1/tables                    Tables
 //	GET  /v1/tables/NAME               TableEntries
 //	GET  /v1/tables/NAME/test?address=A  TableTest

@@ -21,6 +21,7 @@ type Status struct {
 	Log         PacketLog   `json:"log"`
 	Overload    Overload    `json:"overload"`
 	Deferred    Deferred    `json:"deferred"`
+	Containment Containment `json:"containment"`
 	Workers     []Worker    `json:"workers"`
 	History     []Event     `json:"history,omitempty"`
 }

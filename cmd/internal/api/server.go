@@ -24,6 +24,7 @@ type Daemon interface {
 	Status(history bool) (Status, error)
 	Conns(selector []string, countOnly bool) (Conns, error)
 	Drops() (Drops, error)
+	Crashes() (Crashes, error)
 	Gateways() (Gateways, error)
 	Kill(KillRequest) (KillResult, error)
 	Rules() (Rules, error)
@@ -137,6 +138,9 @@ func Handler(d Daemon) http.Handler {
 	})
 	mux.HandleFunc("GET /v1/drops", func(w http.ResponseWriter, r *http.Request) {
 		answer(w)(d.Drops())
+	})
+	mux.HandleFunc("GET /v1/crashes", func(w http.ResponseWriter, r *http.Request) {
+		answer(w)(d.Crashes())
 	})
 	mux.HandleFunc("GET /v1/gateways", func(w http.ResponseWriter, r *http.Request) {
 		answer(w)(d.Gateways())

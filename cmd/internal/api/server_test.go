@@ -44,6 +44,11 @@ func (f *fake) Drops() (Drops, error) {
 	return Drops{Ports: []PortDrops{{Port: "lan", Receive: map[string]uint64{"ttl": 2}}}}, f.err
 }
 
+func (f *fake) Crashes() (Crashes, error) {
+	f.last = "crashes"
+	return Crashes{Count: 1, Ports: []string{"lan"}, Crashes: []Crash{{Port: "lan", Panic: "index out of range", Frame: []byte{1, 2}}}}, f.err
+}
+
 func (f *fake) Gateways() (Gateways, error) {
 	f.last = "gateways"
 	return Gateways{Gateways: []Gateway{{Name: "isp1", State: "up"}}}, f.err
@@ -164,6 +169,7 @@ func TestEveryRequestReachesTheDaemon(t *testing.T) {
 		{func() (any, error) { return c.Conns(ctx, []string{"proto=tcp", "dst=2001:db8::/32"}, true) }, `conns ["proto=tcp" "dst=2001:db8::/32"] true`},
 		{func() (any, error) { return c.Conns(ctx, []string{"label=a&count=b+c%"}, false) }, `conns ["label=a&count=b+c%"] false`},
 		{func() (any, error) { return c.Drops(ctx) }, "drops"},
+		{func() (any, error) { return c.Crashes(ctx) }, "crashes"},
 		{func() (any, error) { return c.Gateways(ctx) }, "gateways"},
 		{func() (any, error) {
 			return c.Kill(ctx, KillRequest{Selector: []string{"all"}, DryRun: true, Manner: "silent"})
@@ -187,6 +193,8 @@ func TestEveryRequestReachesTheDaemon(t *testing.T) {
 			want, _ = f.Conns(nil, false)
 		case Drops:
 			want, _ = f.Drops()
+		case Crashes:
+			want, _ = f.Crashes()
 		case Gateways:
 			want, _ = f.Gateways()
 		case KillResult:

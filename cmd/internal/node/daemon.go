@@ -62,6 +62,9 @@ type daemon struct {
 	announces chan struct{} // a promotion: announce now, and again
 	undo      []func() error
 	running   bool // the start is complete
+
+	quarantine dataplane.Quarantine // packets that made a worker panic
+	crashes    dataplane.Crashes
 }
 
 // Run is `holdfast run`: it starts a node from a node file and runs it until ctx ends.
@@ -238,7 +241,7 @@ func (d *daemon) openWorkers(plan *plan) error {
 		w, err := dataplane.NewWorker(dataplane.Config{
 			ID: i, Workers: len(d.queues), Node: d.number, Ports: ports, Queues: queues, Lease: &d.lease, Snapshot: &d.snapshot,
 			Journal: d.lanes[i], Fragments: fragments, Overloads: d.overloads, SynProxy: d.synProxy, Resolver: d.routes, Log: d.packetLog.packets,
-			DeferMax: plan.deferMax,
+			DeferMax: plan.deferMax, Quarantine: &d.quarantine, Crashes: &d.crashes,
 		})
 		if err != nil {
 			return err
@@ -262,6 +265,7 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 		Applier: func() *journal.Applier {
 			a := journal.NewApplier(d.table, d.pool, d.shared, d.learnNeighbor)
 			a.CountIn(d.limits)
+			a.OnPoison(d.rememberPoison)
 			return a
 		},
 		Kill:       d.obeyKill,

@@ -46,6 +46,7 @@ func (d *daemon) run(outer context.Context, server *api.Server) error {
 	for _, w := range d.workers {
 		part("data plane", func() error { return w.Run(lower) })
 	}
+	part("crashes", func() error { d.tellCrashes(lower); return nil })
 	part("tables", func() error { d.expireTables(lower); return nil })
 	part("peers' policies", func() error { d.obeyPeers(lower); return nil })
 	part("flushes", func() error { d.flushSources(lower); return nil })

@@ -247,6 +247,9 @@ func degraded(s *api.Status) []string {
 			all = append(all, otherPolicy(&s.Policy, &p))
 		}
 	}
+	if n := s.Containment.Quarantined; n > 0 {
+		all = append(all, fmt.Sprintf("%d packets made a worker panic, here or at a peer, and are dropped for ten minutes: `holdfast crashes` has the stacks, please report them", n))
+	}
 	for i := range s.Peers {
 		all = append(all, silentPaths(&s.Peers[i])...)
 		all = append(all, unequalMTUs(s.Ports, &s.Peers[i])...)

@@ -62,6 +62,7 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	s.Log = d.logStatus()
 	s.Overload = d.overloadStatus()
 	s.Deferred = d.deferStatus()
+	s.Containment = d.containment()
 	now := gate.Now()
 	c := d.cluster.Status(now)
 	group := api.Group{
