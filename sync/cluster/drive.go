@@ -134,6 +134,11 @@ const proveWait = 5 * time.Millisecond
 func (n *Node) proving(ctx context.Context) {
 	tick := time.NewTicker(proveWait)
 	defer tick.Stop()
+	defer func() {
+		for _, r := range n.remotes {
+			r.tabled.end()
+		}
+	}()
 	for ctx.Err() == nil {
 		n.prefault()
 		if n.Prove() {

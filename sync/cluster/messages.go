@@ -85,6 +85,18 @@ func (r *remote) message(f *wire.Frame) bool {
 			return false
 		}
 		r.applier.Answer(&m, r.now)
+	case wire.TypeTableSums:
+		var m wire.TableSums
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.onTableSums(&m)
+	case wire.TypeTableRequest:
+		var m wire.TableRequest
+		if m.Decode(f) != nil {
+			return false
+		}
+		r.onTableRequest(&m)
 	case wire.TypeStanding, wire.TypeOrder, wire.TypeAnswer, wire.TypeFetch, wire.TypeChunk:
 		return r.onPolicy(f)
 	}
@@ -115,8 +127,10 @@ func (r *remote) onHello(m *wire.Hello) bool {
 	if r.machine.Hello(m.Boot, m.Sent.Slice()) != nil {
 		return false
 	}
+	r.tabled.spoken = m.Capabilities&wire.TellsTables != 0
 	if begins {
 		r.forwarded.Store(0)
+		r.beginTables()
 		// Asked now: soon the lanes will have told something, if not all.
 		r.empty = r.node.config.Table.Len() == 0
 	}
@@ -263,7 +277,7 @@ func (r *remote) sendHello(peerBoot uint64) {
 		start = wire.StartedFilled
 	}
 	m := wire.Hello{
-		VersionMin: n.config.Versions.Min, VersionMax: n.config.Versions.Max, Name: n.config.Name, Node: n.number, Boot: n.boot,
+		VersionMin: n.config.Versions.Min, VersionMax: n.config.Versions.Max, Capabilities: n.capabilities(), Name: n.config.Name, Node: n.number, Boot: n.boot,
 		Policy: n.standing.Load().Force, Priority: n.config.Priority, Start: start, Sent: r.sent(),
 	}
 	m.MTUs.Set(n.config.MTUs)

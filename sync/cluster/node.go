@@ -10,6 +10,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
 	"holdfast/internal/mutant"
+	"holdfast/rules/table"
 	"holdfast/sync/digest"
 	"holdfast/sync/journal"
 	"holdfast/sync/repair"
@@ -52,6 +53,9 @@ type Config struct {
 	// returns. It reports whether it understood the selector, and then calls done once, from
 	// any goroutine, when what was killed is gone. It must not keep k. nil: none is understood.
 	Kill func(k *wire.Kill, done func(count int)) bool
+	// Tables returns the tables of addresses of the policy in force, whose added entries are
+	// replicated. Any goroutine may call it. nil: none are.
+	Tables func() *table.Tables
 	// Policies takes what a peer says of policies: a *wire.Standing, Order, Answer, Fetch or
 	// Chunk, whose bytes lie in the batch. It must neither keep it nor block. nil: nothing is done.
 	Policies func(from uint16, message any)

@@ -12,6 +12,7 @@ import (
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
 	"holdfast/nat"
+	"holdfast/rules/table"
 	"holdfast/sync/journal"
 	"holdfast/sync/seal"
 	"holdfast/sync/wire"
@@ -25,6 +26,7 @@ type testNode struct {
 	table   *conntrack.Table
 	lane    *journal.Journal // the first of lanes
 	lanes   []*journal.Journal
+	tables  *table.Tables
 	lease   gate.Lease
 	stuck   atomic.Bool
 	turning sync.RWMutex // held for reading in a turn of traffic, and between two for a sign of life
@@ -45,6 +47,7 @@ type build struct {
 	inside   func(func() error) error // where its sockets are opened
 	versions wire.Versions            // of the language; zero: today's
 	links    func([]*PeerLink)        // looks at them before they are used; nil: nobody
+	tables   []table.Plan             // none: the node knows nothing of tables, as older ones do
 }
 
 func start(t *testing.T, name string, link LinkConfig, key seal.Key, priority int32) *testNode {
@@ -69,6 +72,9 @@ func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key,
 	if n.table, err = conntrack.New(conntrack.Config{Capacity: capacity, Node: Number([]LinkConfig{link})}); err != nil {
 		t.Fatal(err)
 	}
+	if n.tables, err = table.New(how.tables, table.None(Number([]LinkConfig{link}), 0)); err != nil {
+		t.Fatal(err)
+	}
 	outlet := journal.NewOutlet([]*journal.Link{&links[0].Link})
 	for i := range how.lanes {
 		lane := journal.New(uint16(i), outlet)
@@ -80,8 +86,12 @@ func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key,
 	n.lane = n.lanes[0]
 	shared := journal.NewShared(journal.New(uint16(how.lanes), outlet))
 	progress := new(gate.Progress)
+	var tables func() *table.Tables
+	if how.tables != nil {
+		tables = func() *table.Tables { return n.tables }
+	}
 	n.node, err = NewNode(Config{
-		Name: name, Versions: how.versions, Priority: priority, Timing: slow, Links: []LinkConfig{link}, Keys: []seal.Key{key}, Standing: wire.Standing{Kept: wire.Generation{Number: 1, Hash: 1}, Force: 1},
+		Name: name, Tables: tables, Versions: how.versions, Priority: priority, Timing: slow, Links: []LinkConfig{link}, Keys: []seal.Key{key}, Standing: wire.Standing{Kept: wire.Generation{Number: 1, Hash: 1}, Force: 1},
 		Table: n.table, Lease: &n.lease, Progress: []*gate.Progress{progress}, Journals: n.lanes, Shared: shared,
 		Applier: func() *journal.Applier {
 			return journal.NewApplier(n.table, nat.NewPool(), shared, func(*wire.Neighbor) {})

@@ -55,6 +55,7 @@ type comparison struct {
 type share struct {
 	transfer  *repair.Transfer
 	bulk      *journal.Journal
+	credit    uint64   // batches of bulk that may be on their way
 	positions []uint64 // that its lanes had sent when the round began
 	leftovers *repair.Leftovers
 
@@ -70,7 +71,7 @@ func newShare(n *Node, l *PeerLink) share {
 	}
 	bulk := journal.NewKeeping(2*credit, uint16(len(n.config.Journals)+1), journal.NewOutlet([]*journal.Link{&l.Link}))
 	return share{
-		transfer: repair.NewTransfer(n.config.Table, bulk, credit), bulk: bulk,
+		transfer: repair.NewTransfer(n.config.Table, bulk, credit), bulk: bulk, credit: credit,
 		compare: make(chan comparison, 1), compared: make(chan *repair.Compared, 1), remains: make(chan *repair.Leftovers, 1),
 	}
 }
@@ -84,6 +85,7 @@ func (n *Node) Prove() (more bool) {
 	for _, r := range n.remotes {
 		more = p.transfer(r, now) || more
 		more = p.discard(r, now) || more
+		more = p.tellTables(r, now) || more
 	}
 	more = p.compare(now) || more
 	return p.round(now) || more

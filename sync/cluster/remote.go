@@ -55,6 +55,7 @@ type remote struct {
 	outbox                chan []byte      // other control batches, likewise
 
 	share     share
+	tabled    tablesOf
 	hash      digest.Hash
 	trail     digest.Trail
 	at        uint64 // of the batch that is applied, by the node's ledger
@@ -101,6 +102,7 @@ func newRemote(n *Node, number uint16, l *PeerLink) *remote {
 	if settle := n.config.SettleTimeouts; settle != nil {
 		r.applier.SettleTimeouts(func(s *conntrack.State) { settle(r.standing.Load(), s) })
 	}
+	r.applier.OnTableChange(r.changeTable)
 	r.applier.Observe(r)
 	r.applier.OnTransferEnd(r.onTransferEnd)
 	r.machine = peer.New(r.deliver, nackFirst)
@@ -239,6 +241,7 @@ func (r *remote) due() {
 	r.sendNacks()
 	r.sendAnswers()
 	r.sendOutbox()
+	r.sumTables()
 	r.prove()
 	r.applier.Requests(r.now, func(q *wire.UpdateRequest) { r.sendControl(q.Append) })
 	r.publish()
@@ -273,6 +276,9 @@ func (r *remote) publish() {
 		if held, missing := r.machine.Complete(); !held {
 			ok, why = held, missing
 		}
+	}
+	if missing := r.lackTables(); ok && missing != "" {
+		ok, why = false, missing
 	}
 	if _, refused := r.language.status(); refused != "" {
 		ok, why = false, refused

@@ -44,7 +44,8 @@ type PeerStatus struct {
 	Repair      repair.Report  // how this node's table compares with the peer's
 	Discarded   uint64         // connections that the peer no longer had
 	Proof       Proof          // what the peer says of its table and ours
-	Told        uint64         // connections that transfers have told the peer
+	Tables      TablesReport
+	Told        uint64 // connections that transfers have told the peer
 	Rejected    map[string]uint64
 	Paths       []PathStatus // ways to it, one or more
 }
@@ -125,6 +126,7 @@ func (r *remote) status() PeerStatus {
 	if g := r.gaps.Load(); g != nil {
 		s.Gaps = *g
 	}
+	s.Tables = r.tabled.report()
 	s.Discarded, s.Told = r.discarded.Load(), r.share.transfer.Told()
 	for _, why := range seal.Rejects() {
 		if c := r.link.peer.Rejects().Count(why); c > 0 {

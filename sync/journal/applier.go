@@ -9,6 +9,7 @@ import (
 	"holdfast/internal/mutant"
 	"holdfast/nat"
 	"holdfast/rules/limit"
+	"holdfast/rules/table"
 	"holdfast/sync/wire"
 )
 
@@ -28,7 +29,8 @@ type Applier struct {
 	settle   func(*conntrack.State) // nil: numbers of timeouts mean the same here and there
 	deleted  uint32                 // connections that Deletes of killed ones have ended since the last KillTold
 	observer Observer
-	ended    func(*wire.TransferEnd) // nil: nobody asked
+	ended    func(*wire.TransferEnd)  // nil: nobody asked
+	changed  func(*table.Change) bool // nil: no table changes
 	ackAsked bool
 
 	ours    []meaning // by the sender's index
@@ -84,6 +86,10 @@ func (a *Applier) OnTransferEnd(ended func(*wire.TransferEnd)) { a.ended = ended
 // whether it understood, must not keep what it is given, and must not take longer than the
 // peer's other messages can wait. Before anything is applied.
 func (a *Applier) OnKill(kill func(*wire.Kill) bool) { a.kill = kill }
+
+// OnTableChange sets what takes in the changes to tables that the peer tells of, and reports
+// whether they made sense. Before anything is applied.
+func (a *Applier) OnTableChange(changed func(*table.Change) bool) { a.changed = changed }
 
 // CountIn sets where connections count for the limits of their rules: it is asked each time,
 // because a reload may change it. Before anything is applied.
@@ -179,6 +185,9 @@ func (a *Applier) message(f *wire.Frame, now int64) bool {
 		if a.poison != nil {
 			a.poison(&p)
 		}
+	case wire.TypeTableChange:
+		var c wire.TableChange
+		return c.Decode(f) == nil && (a.changed == nil || a.changed(&c.Change))
 	case wire.TypeTransferEnd:
 		var e wire.TransferEnd
 		if e.Decode(f) != nil || a.ended == nil {

@@ -124,6 +124,14 @@ func (j *Journal) Poison(p *wire.Poison) {
 	j.count++
 }
 
+// TableChange tells the peers of a change to a table, whose name must be valid
+// (wire.ValidTableName).
+func (j *Journal) TableChange(c *wire.TableChange) {
+	j.room(wire.TableChangeMax)
+	j.open = c.Append(j.open)
+	j.count++
+}
+
 // TransferEnd ends what a peer has asked for to be told by this lane.
 func (j *Journal) TransferEnd(e *wire.TransferEnd) {
 	j.room(wire.TransferEndMax)

@@ -61,6 +61,14 @@ func (s *Shared) Neighbor(n *wire.Neighbor) {
 	s.j.Flush()
 }
 
+// TableChange tells the peers of a change to a table. It leaves with the batch: Flush after the
+// last of many.
+func (s *Shared) TableChange(c *wire.TableChange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.j.TableChange(c)
+}
+
 // Flush sends what is open.
 func (s *Shared) Flush() {
 	s.mu.Lock()
