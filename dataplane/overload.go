@@ -8,6 +8,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/rules/limit"
 	"holdfast/rules/table"
+	"holdfast/sync/wire"
 )
 
 // A source that goes beyond the limit of a rule with an overload is put into a table at once,
@@ -18,6 +19,7 @@ import (
 //	SYN/ACK
 //	ACK of it           the source is where it says, and has more than it may:
 //	                      1. into the table       the next SYN meets the rules that ask it
+//	                         and told             in the worker's batch, before the reset leaves
 //	                      2. this one is reset    at both ends, as beyond every limit
 //	                      3. the others           an order to the node, where the rule flushes
 //
@@ -111,6 +113,7 @@ func (w *Worker) overload(s *conntrack.State, v limit.Verdict) {
 	switch t.AddPrefix(source, table.Include, w.now, table.Default, table.Cause{Kind: table.Overload, Rule: s.Rule}) {
 	case table.Added, table.Refreshed:
 		all.taken.Add(1)
+		w.tellEntry(t, source)
 	case table.Full:
 		all.noRoom.Add(1)
 		return
@@ -122,5 +125,13 @@ func (w *Worker) overload(s *conntrack.State, v limit.Verdict) {
 		all.order(Flush{Table: t, Source: source, Rule: s.Rule})
 	case limit.FlushAll:
 		all.order(Flush{Table: t, Source: source})
+	}
+}
+
+// tellEntry tells the peers what now holds of an entry: whom this node blocks, the next one does.
+func (w *Worker) tellEntry(t *table.Table, p netip.Prefix) {
+	var c wire.TableChange
+	if t.Tell(p, w.now, &c.Change) {
+		w.config.Journal.TableChange(&c)
 	}
 }

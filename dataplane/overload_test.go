@@ -12,6 +12,7 @@ import (
 	"holdfast/rules/config"
 	"holdfast/rules/limit"
 	"holdfast/rules/table"
+	"holdfast/sync/wire"
 )
 
 // overloadPolicy blocks who is in a table, and puts into it who has more than 2 connections to
@@ -151,6 +152,9 @@ func TestO6_OverloadBlocksTheSource(t *testing.T) {
 			if e.String() != "10.0.0.10" || e.Cause != (table.Cause{Kind: table.Overload, Rule: rules.Number(row.rule)}) || e.Expires != r.w.now+60e9 {
 				t.Errorf("the entry is %+v", e)
 			}
+			if told := r.toldOfTables(); len(told) != 1 || told[0].Prefix != e.Prefix || told[0].Table != "brutes" || told[0].Left != 60e9 || told[0].Cause != e.Cause {
+				t.Errorf("the peers are told %+v", told)
+			}
 			orders := r.w.config.Overloads.Take()
 			want := Flush{Table: brutes, Source: netip.MustParsePrefix("10.0.0.10/32"), Rule: row.flushes(r)}
 			if _, ok := orders[want]; !ok || len(orders) != 1 {
@@ -167,6 +171,29 @@ func TestO6_OverloadBlocksTheSource(t *testing.T) {
 			r.dials(40, 8080, drop.Pass)
 		})
 	}
+}
+
+// toldOfTables returns the changes of tables that the worker's lane has told.
+func (r *rig) toldOfTables() (all []table.Change) {
+	r.lane.Flush()
+	for n := uint64(1); n <= r.lane.Sent(); n++ {
+		batch, _ := r.lane.Batch(n, nil)
+		_, rest, err := wire.DecodeHeader(batch)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		var f wire.Frame
+		for frames := (wire.Frames{Rest: rest}); frames.Next(&f); {
+			var c wire.TableChange
+			if f.Type == wire.TypeTableChange {
+				if err := c.Decode(&f); err != nil {
+					r.t.Fatal(err)
+				}
+				all = append(all, c.Change)
+			}
+		}
+	}
+	return all
 }
 
 // TestO6_ForgedSourceIsNeverBlocked: whatever is forged in the name of the client, who has all

@@ -52,6 +52,18 @@ flush = "all"
 // innocent is a second host beside the client.
 var innocent = netip.MustParseAddr("10.0.0.11")
 
+func (s *site) addInnocent(t *testing.T) {
+	t.Helper()
+	link, err := s.client.Link("c0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: innocent.AsSlice(), Mask: net.CIDRMask(24, 32)}}
+	if err := s.client.Handle().AddrAdd(link, address); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // dialFrom opens a TCP connection of one of the client's addresses.
 func (s *site) dialFrom(t *testing.T, from netip.Addr, port uint16, limit time.Duration) (net.Conn, error) {
 	t.Helper()
@@ -105,14 +117,7 @@ func TestO6_BruteForceIsBlocked(t *testing.T) {
 	p := s.places[0]
 	p.files.alone()
 	p.files.write("policy.toml", bruteText(), 0o644)
-	link, err := s.client.Link("c0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := &netlink.Addr{IPNet: &net.IPNet{IP: innocent.AsSlice(), Mask: net.CIDRMask(24, 32)}}
-	if err := s.client.Handle().AddrAdd(link, address); err != nil {
-		t.Fatal(err)
-	}
+	s.addInnocent(t)
 	d := start(t, p)
 	eventually(t, "it is active", func() bool { return d.group().Role == "active" })
 	for _, port := range []uint16{5022, 5025, 6000} {

@@ -85,6 +85,17 @@ type Equality struct {
 	Repairs   uint64  `json:"repairs"`   // transfers of shards that differed, to this node
 	Discarded uint64  `json:"discarded"` // connections of this node that the peer no longer had
 	Told      uint64  `json:"told"`      // connections that transfers have told the peer
+
+	Tables TablesEquality `json:"tables"` // of what was added to the tables of addresses
+}
+
+// TablesEquality is how what was added to tables of addresses compares on two nodes, as this one
+// has found.
+type TablesEquality struct {
+	Proven    float64 `json:"proven"`    // seconds since all that both have were last found equal, -1: never
+	Divergent int     `json:"divergent"` // tables that differ
+	Asked     uint64  `json:"asked"`     // tables that this node has asked the peer for because they differed
+	Refused   uint64  `json:"refused"`   // changes told by the peer that found no such table here, or no room
 }
 
 // String says it in words.
@@ -92,6 +103,8 @@ func (e *Equality) String() string {
 	switch {
 	case e.Divergent > 0:
 		return fmt.Sprintf("%d of %d shards DIFFER", e.Divergent, e.Shards)
+	case e.Tables.Divergent > 0:
+		return fmt.Sprintf("what was added to %d tables DIFFERS", e.Tables.Divergent)
 	case e.Proven >= 0:
 		return fmt.Sprintf("proven equal %.1f s ago", e.Proven)
 	}

@@ -20,6 +20,7 @@ import (
 	"holdfast/dataplane/xsk"
 	"holdfast/nat"
 	"holdfast/rules/config"
+	"holdfast/rules/table"
 	"holdfast/sync/cluster"
 	"holdfast/sync/journal"
 	"holdfast/sync/wire"
@@ -190,7 +191,7 @@ func (d *daemon) openTable(plan *plan, p *config.Policy) (err error) {
 		return err
 	}
 	d.then(func() error { d.routes.Close(); return nil })
-	d.snapshot.Store(&dataplane.Snapshot{Ports: d.pool, Routes: d.routes.Table(), Table: d.table, Gateways: d.gateways})
+	d.snapshot.Store(&dataplane.Snapshot{Ports: d.pool, Routes: d.routes.Table(), Table: d.table, Gateways: d.gateways, Tables: table.None(d.number, incarnationCounter(d.started))})
 	next, err := d.prepare(p, plan, d.pool)
 	if err != nil {
 		return err
@@ -268,6 +269,7 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 			a.OnPoison(d.rememberPoison)
 			return a
 		},
+		Tables:     func() *table.Tables { return d.snapshot.Load().Tables },
 		Kill:       d.obeyKill,
 		Transition: d.transition,
 	}, d.links)

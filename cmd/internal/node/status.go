@@ -151,6 +151,8 @@ func equality(p *cluster.PeerStatus, now int64) api.Equality {
 		}
 	}
 	e.Shards, e.Moving, e.Divergent = last.Shards, last.Moving, last.Divergent
+	t := &p.Tables
+	e.Tables = api.TablesEquality{Proven: heard(t.Proven, now), Divergent: t.Divergent, Asked: t.Asked, Refused: t.Refused}
 	if proven != 0 {
 		e.Proven = float64(now-proven) / 1e9
 	}

@@ -205,12 +205,16 @@ func (d *daemon) TableAdd(r api.TableRequest) (api.TableChange, error) {
 	}
 	done.Refreshed = len(c.entries) - len(rest)
 	now := gate.Now()
+	peers := tableTeller{d: d, t: c.Table}
+	defer peers.done()
 	for _, n := range rest {
 		switch c.AddPrefix(n.Prefix, n.Sense, now, c.lifetime, commanded) {
 		case table.Added:
 			done.Added++
+			peers.entry(n.Prefix)
 		case table.Refreshed:
 			done.Refreshed++
+			peers.entry(n.Prefix)
 		case table.Full:
 			d.tellChange(&done)
 			return done, fmt.Errorf("%w, after %d of %d", c.full(), done.Added+done.Refreshed, len(c.entries))
@@ -246,10 +250,13 @@ func (d *daemon) TableDelete(r api.TableRequest) (api.TableChange, error) {
 		return done, err
 	}
 	var missing error
+	peers := tableTeller{d: d, t: c.Table}
+	defer peers.done()
 	for _, n := range c.entries {
 		switch c.Delete(n.Prefix) {
 		case table.Deleted:
 			done.Deleted++
+			peers.entry(n.Prefix)
 		case table.IsWritten:
 			missing = cmp.Or(missing, c.isWritten(n))
 		case table.Absent:
@@ -283,6 +290,7 @@ func (d *daemon) TableFlush(r api.TableRequest) (api.TableChange, error) {
 		return done, err
 	}
 	done.Deleted = c.Flush()
+	d.tellTable(c.Table)
 	d.tellChange(&done)
 	return done, nil
 }
@@ -303,6 +311,7 @@ func (d *daemon) TableReplace(r api.TableRequest) (api.TableChange, error) {
 		return done, c.full()
 	}
 	_, done.Added = c.Sizes()
+	d.tellTable(c.Table)
 	d.tellChange(&done)
 	return done, nil
 }
