@@ -25,6 +25,14 @@
 // Time is an argument, in ns of CLOCK_BOOTTIME. An entry whose lifetime is over leaves with
 // the next Expire, so it holds a little longer than it says, never shorter.
 //
+// # Other nodes
+//
+// Every change has a Version, and of two changes of one entry the later holds (Merge), so nodes
+// that tell each other of all changes come to the same, in whatever order they hear of them.
+// What has left is remembered for a while (graves), and what was flushed by one number, the
+// floor. Tell and Changes say what there is to tell, Digest what a table comes to. Who tells
+// whom and when is not known here.
+//
 // # Memory
 //
 // A table has at most so many entries that come and go as its Plan says; one more is refused
