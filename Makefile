@@ -44,8 +44,8 @@ command -v llvm-strip >/dev/null || why="$${why:-llvm-strip is missing}"; \
 endef
 
 # Debian's packages of the peers that the benchmark measures against.
-BENCH_PACKAGES := nftables conntrack conntrackd ethtool iperf3
-BENCH_PROGRAMS := nft conntrack conntrackd ethtool iperf3
+BENCH_PACKAGES := nftables conntrack conntrackd ethtool iperf3 openvswitch-switch
+BENCH_PROGRAMS := nft conntrack conntrackd ethtool iperf3 ovs-vswitchd
 
 .DEFAULT_GOAL := help
 .PHONY: build test check demo bench bench-deps soak generate lint fuzz clean help \

@@ -16,7 +16,7 @@ import (
 
 // bareForwarder is this program's `bare` command.
 func bareForwarder() forwarder {
-	return forwarder{"bare", func(ctx context.Context, l *line) (running, error) {
+	return forwarder{name: "bare", start: func(ctx context.Context, l *line) (running, error) {
 		binary, err := os.Executable()
 		if err != nil {
 			return running{}, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 type forwarder struct {
 	name  string
 	start func(ctx context.Context, l *line) (running, error)
+	line  *line // its own; nil: that of its kind
 }
 
 // running is a forwarder at work.
@@ -167,7 +169,8 @@ func (v versus) run(ctx context.Context, l *line, at string, t traffic, report f
 		c.ratios, c.bares, c.ours = append(c.ratios, b.rate/a.rate), append(c.bares, a.rate), append(c.ours, b.rate)
 		c.costs = append(c.costs, b.cost-a.cost)
 		for i := range c.peers {
-			p, err := v.peers.line.measure(ctx, v.peers.forwarders[i], t, v.length)
+			f := v.peers.forwarders[i]
+			p, err := cmp.Or(f.line, v.peers.line).measure(ctx, f, t, v.length)
 			if err != nil {
 				return c, err
 			}

@@ -31,7 +31,7 @@ func (l *line) buildWith(ctx context.Context, tag string) (string, error) {
 
 // holdfast is the daemon itself, a single node with one pass rule.
 func holdfast(binary string, connections int) forwarder {
-	return forwarder{"holdfast", func(ctx context.Context, l *line) (running, error) {
+	return forwarder{name: "holdfast", start: func(ctx context.Context, l *line) (running, error) {
 		proc, err := l.startHoldfast(ctx, daemon{binary: binary, space: l.fw, dir: l.dir, name: "bench", devices: [2]string{"f0", "f1"}, connections: connections})
 		if err != nil {
 			return running{}, err

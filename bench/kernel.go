@@ -49,7 +49,7 @@ func newRoutedLine() (l *line, err error) {
 
 // kernelRouting is the kernel's own forwarding, without any filter: ip_forward.
 func kernelRouting() forwarder {
-	return forwarder{"kernel routing", func(_ context.Context, l *line) (running, error) {
+	return forwarder{name: "kernel routing", start: func(_ context.Context, l *line) (running, error) {
 		return running{pids: l.napi, end: func() {}}, nil
 	}}
 }

@@ -48,7 +48,7 @@ func nftPath() (string, error) {
 // nftables is the kernel's routing with a filter and conntrack. The table of connections
 // is empty at every start, as Holdfast's is.
 func nftables(name, ruleset string) forwarder {
-	return forwarder{name, func(ctx context.Context, l *line) (running, error) {
+	return forwarder{name: name, start: func(ctx context.Context, l *line) (running, error) {
 		if err := nft(ctx, l.fw, ruleset); err != nil {
 			return running{}, err
 		}

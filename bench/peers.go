@@ -5,10 +5,11 @@ import (
 	"fmt"
 )
 
-// peers are the forwarders of the kernel that stand beside Holdfast and the bare
+// peers are other people's forwarders that stand beside Holdfast and the bare
 // forwarder, on a line of their own.
 type peers struct {
 	line       *line
+	ovs        *line // Open vSwitch's: its ports are AF_XDP's, as Holdfast's are
 	forwarders []forwarder
 	skipped    []string // "name: reason"
 	restore    func() error
@@ -18,24 +19,45 @@ type peers struct {
 // is skipped by name.
 func newPeers(connections int) *peers {
 	p := &peers{restore: func() error { return nil }}
+	p.addKernel(connections)
+	p.addOpenVSwitch()
+	return p
+}
+
+// addOpenVSwitch adds Open vSwitch in user space.
+func (p *peers) addOpenVSwitch() {
+	paths, schema, err := ovsPaths()
+	if err == nil {
+		p.ovs, err = newLine()
+	}
+	if err != nil {
+		p.skip("Open vSwitch", err)
+		return
+	}
+	f := openVSwitch(paths, schema)
+	f.line = p.ovs
+	p.forwarders = append(p.forwarders, f)
+}
+
+// addKernel adds those of the kernel.
+func (p *peers) addKernel(connections int) {
 	l, err := newRoutedLine()
 	if err != nil {
 		p.skip("kernel routing, nftables", err)
-		return p
+		return
 	}
 	p.line, p.forwarders = l, []forwarder{kernelRouting()}
 	if _, err := nftPath(); err != nil {
 		p.skip("nftables", err)
-		return p
+		return
 	}
 	restore, err := raiseConntrack(connections)
 	if err != nil {
 		p.skip("nftables", err)
-		return p
+		return
 	}
 	p.restore = restore
 	p.forwarders = append(p.forwarders, nftables("nftables filter", nftFilter), nftables("nftables NAT", nftNAT))
-	return p
 }
 
 func (p *peers) skip(name string, err error) {
@@ -47,6 +69,9 @@ func (p *peers) close() error {
 	err := p.restore()
 	if p.line != nil {
 		err = errors.Join(err, p.line.close())
+	}
+	if p.ovs != nil {
+		err = errors.Join(err, p.ovs.close())
 	}
 	return err
 }

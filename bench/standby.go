@@ -56,7 +56,7 @@ func (l *line) told() (uint64, error) {
 
 // holdfastPair is the daemon with another one that stands by, ready.
 func holdfastPair(binary string, connections int) forwarder {
-	return forwarder{"holdfast replicating", func(ctx context.Context, l *line) (running, error) {
+	return forwarder{name: "holdfast replicating", start: func(ctx context.Context, l *line) (running, error) {
 		var procs [2]*lab.Process
 		key := seal.FormatKeyFile(seal.NewKey())
 		nodes := [2]daemon{
@@ -130,7 +130,7 @@ func conntrackdPath() (string, error) {
 
 // nftablesPair is nftables with conntrackd, and another conntrackd that takes in what it tells.
 func nftablesPair(conntrackd string, connections int) forwarder {
-	return forwarder{"nftables with conntrackd", func(ctx context.Context, l *line) (running, error) {
+	return forwarder{name: "nftables with conntrackd", start: func(ctx context.Context, l *line) (running, error) {
 		at, err := nftables("", nftFilter).start(ctx, l)
 		if err != nil {
 			return running{}, err
