@@ -16,7 +16,7 @@ const (
 	Stale                               // ours is better, Applied.Ours tells: answer with it
 	AppliedClash                        // a greater incarnation holds one of its tuples, Applied.Ours tells which
 	AppliedFull                         // no room
-	AppliedDead                         // it has ended here, or began before a kill that it falls under: it must not come back
+	AppliedDead                         // it has ended here, or began before a kill that it falls under: it must not come back; Applied.Over tells
 	Unknown                             // Merge only: no such life at this index: ask for the whole state
 )
 
@@ -27,7 +27,14 @@ type Applied struct {
 	// Completed says that our connection is Complete now and was not before: with
 	// AppliedMerged and Stale.
 	Completed bool
+	Over      Over    // valid with AppliedDead from Apply
 	Ended     []Ended // connections that had to go, because each tuple belongs to the greatest incarnation that claims it
+}
+
+// Over says what is known of a connection that cannot come back.
+type Over struct {
+	UpTo   Incarnation // lives of its tuple up to this one are over; at least the life that was refused
+	Killed bool        // a kill has ended it, with others
 }
 
 // Update is a State without what a receiver knows already: it names our entry by index
@@ -87,7 +94,9 @@ func (t *Table) apply(class classID, s *State, now int64, original, reply uint64
 	case byOriginal != 0 && byReply != 0 && byOriginal.index() == byReply.index() && byOriginal.direction() == Original:
 		a.Index = byOriginal.index()
 		if c := &t.conns.all[a.Index]; !t.dead(c) || s.Incarnation > c.incarnation {
-			return t.join(c, class, s, now, a), 0
+			return t.join(c, class, s, now, a, (*State).outdoes), 0
+		} else {
+			a.Over = Over{c.incarnation, true}
 		}
 		return AppliedDead, 0
 	case byOriginal != 0:
@@ -95,7 +104,8 @@ func (t *Table) apply(class classID, s *State, now int64, original, reply uint64
 	case byReply != 0:
 		return Invalid, byReply
 	}
-	if t.entombedLocked(x, original, s.Incarnation) {
+	if upTo := t.entombedLocked(x, original); upTo >= s.Incarnation {
+		a.Over = Over{UpTo: upTo}
 		return AppliedDead, 0
 	}
 	if !t.roomForLocked(x, y) {
@@ -113,6 +123,7 @@ func (t *Table) apply(class classID, s *State, now int64, original, reply uint64
 	t.linkLocked(c, index, original, reply)
 	c.link.Store(linkLive | x) // a barrier, see publish
 	if t.dead(c) {
+		a.Over = Over{c.incarnation, true}
 		t.unlinkLocked(c, index, original, reply)
 		t.give(index)
 		return AppliedDead, 0
@@ -142,7 +153,9 @@ func (t *Table) displace(index uint32, s *State, now int64, a *Applied) ApplyOut
 	t.unlock(home)
 	a.Ended = append(a.Ended, Ended{Why: EndReplaced})
 	last := &a.Ended[len(a.Ended)-1]
-	if !t.Remove(index, incarnation, now, &last.State) {
+	// Nobody has said that it ended: it has lost its tuple, here and now. Should the other
+	// turn out to be unknown to the node that forwards, it is told again.
+	if !t.Forget(index, incarnation, now, &last.State) {
 		a.Ended = a.Ended[:len(a.Ended)-1]
 	}
 	return AppliedNew
@@ -177,11 +190,12 @@ func (t *Table) Merge(index uint32, u *Update, now int64, a *Applied) ApplyOutco
 		return Invalid
 	}
 	a.Index = index
-	return t.join(c, c.class, &s, now, a)
+	return t.join(c, c.class, &s, now, a, (*State).leads)
 }
 
-// join brings a state of the same tuples into an entry. The caller holds its home.
-func (t *Table) join(c *Conn, class classID, s *State, now int64, a *Applied) ApplyOutcome {
+// join brings a state of the same tuples into an entry. s is Stale where ours is ahead of it,
+// and it is not ahead of ours. The caller holds the entry's home.
+func (t *Table) join(c *Conn, class classID, s *State, now int64, a *Applied, ahead func(s, o *State) bool) ApplyOutcome {
 	ms := milliseconds(now)
 	wasHalf := c.halfOpen()
 	defer func() { t.countHalfLocked(c.link.Load()&^linkLive, !wasHalf, !c.halfOpen()) }()
@@ -200,7 +214,7 @@ func (t *Table) join(c *Conn, class classID, s *State, now int64, a *Applied) Ap
 	joined := a.Ours
 	joined.Merge(s)
 	a.Completed = joined.Complete() && !a.Ours.Complete()
-	stale := a.Ours.leads(s) && !s.leads(&a.Ours)
+	stale := ahead(&a.Ours, s) && !ahead(s, &a.Ours)
 	c.adopt(&joined, &a.Ours)
 	c.stamp(ms - s.Idle)
 	if stale {
@@ -209,7 +223,19 @@ func (t *Table) join(c *Conn, class classID, s *State, now int64, a *Applied) Ap
 	return AppliedMerged
 }
 
-// leads reports whether s knows of something that o does not.
+// outdoes reports whether s knows of anything that o does not: joined, they are more than o.
+// Every field of the join counts, or a node that is ahead in the others would be told what
+// it knows for ever, and never say so. Class does not, because a life has one.
+func (s *State) outdoes(o *State) bool {
+	joined := *o
+	joined.Merge(s)
+	joined.Idle, joined.Class = o.Idle, o.Class
+	return joined != *o
+}
+
+// leads is outdoes for updates, in which two lanes of a peer overtake each other all the
+// time: it asks for what a takeover must not lack. Windows and acknowledgements that only
+// an older update lacks are not worth an answer; the repair finds them if they stay.
 func (s *State) leads(o *State) bool {
 	if s.Flags&^o.Flags != 0 {
 		return true
@@ -272,4 +298,28 @@ func (c *Conn) adopt(joined, ours *State) {
 			c.edge[d].maxAck = uint32(joined.Dir[d].MaxAck)
 		}
 	}
+}
+
+// Renew gives the life incarnation of the connection at index a greater one, above every
+// that was given or heard of, and fills s with it. It reports whether that life was there
+// and no kill has met it. It is for a connection that lives and that peers take for one of
+// their dead: they were told of a later life of its tuple, which this node had not heard of
+// when this one began. Peers know it no more by its old name: they must be told it, whole.
+func (t *Table) Renew(index uint32, incarnation, above Incarnation, now int64, s *State) bool {
+	c := t.entry(index)
+	if c == nil {
+		return false
+	}
+	t.heard(above)
+	home, live := t.lockLive(c)
+	if !live {
+		return false
+	}
+	defer t.unlock(home)
+	if c.incarnation != incarnation || t.dead(c) {
+		return false
+	}
+	c.incarnation = t.nextIncarnation()
+	t.export(c, index, milliseconds(now), s)
+	return true
 }

@@ -138,6 +138,9 @@ func (t *Table) SetTimeouts(sets []*Timeouts, a Adaptive, now int64) error {
 // Capacity returns how many connections the table can hold.
 func (t *Table) Capacity() int { return int(t.capacity) }
 
+// Node returns the number of this node, which is in the incarnations that it gives.
+func (t *Table) Node() uint16 { return t.node }
+
 // High returns the bound of the dense array: every connection's index is below it. It
 // never falls; a removed connection's index is used again first.
 func (t *Table) High() uint32 { return t.high.Load() }

@@ -12,8 +12,14 @@ import "holdfast/internal/mutant"
 // lost batches brought again within some 20 ms. What is older still than that is found by
 // comparing the tables.
 //
-// A standby that gives a connection up because it has heard nothing of it for long writes no
-// tombstone: its peer may live and tell of it again.
+// An end is final: somebody who served has said it. So a peer that tells of what lies here
+// has not heard of the end, or has heard of the connection again from who had not. Apply
+// refuses, and says why (Over), so that the peer can be told: it ends the connection too
+// (Remove), or, where it knows that it began later, gives it a greater incarnation (Renew).
+//
+// So only who ends a connection writes a tombstone. A standby that gives one up because it has
+// heard nothing of it for long does not, and neither does who takes its tuple away for a
+// greater incarnation: its peer may live and tell of it again.
 
 // tombsPerShard is how many ends a shard remembers.
 const tombsPerShard = 32
@@ -46,16 +52,16 @@ func (t *Table) entombLocked(home uint32, original uint64, upTo Incarnation) {
 	s.next++
 }
 
-// entombedLocked reports whether a life of the tuple with this hash is over.
-func (t *Table) entombedLocked(home uint32, original uint64, i Incarnation) bool {
+// entombedLocked returns up to which life the tuple with this hash is known to be over, 0: none.
+func (t *Table) entombedLocked(home uint32, original uint64) (upTo Incarnation) {
 	s := &t.tombs.all[home]
 	if s.next == 0 || mutant.TombForgotten {
-		return false
+		return 0
 	}
 	for k := range s.last {
-		if one := &s.last[k]; one.hash == original && one.upTo >= i {
-			return true
+		if one := &s.last[k]; one.hash == original {
+			upTo = max(upTo, one.upTo)
 		}
 	}
-	return false
+	return upTo
 }

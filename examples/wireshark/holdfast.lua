@@ -24,6 +24,7 @@ local types = {
   [12] = "answer",
   [13] = "fetch",
   [14] = "chunk",
+  [15] = "ended",
   [16] = "insert",
   [17] = "update",
   [18] = "delete",

@@ -24,4 +24,5 @@ const (
 	FirstUpdateStays    = false // of two updates in a batch the first stays
 	RequestNotRepeated  = false // a lost request for a connection is not repeated
 	IndexReusedBlindly  = false // an index that is used again loses the connection before
+	EndKeptSecret       = false // a new life is told what was told before it, and who knows of an end does not say so
 )

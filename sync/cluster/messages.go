@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"holdfast/dataplane/gate"
+	"holdfast/internal/mutant"
 	"holdfast/sync/journal"
 	"holdfast/sync/peer"
 	"holdfast/sync/seal"
@@ -48,7 +49,9 @@ func (r *remote) message(f *wire.Frame) bool {
 		if m.Decode(f) != nil {
 			return false
 		}
-		r.machine.Lost(m.Lane, m.First)
+		if r.machine.Lost(m.Lane, m.First) {
+			r.trail.Skipped(m.Lane, m.First, r.node.ledger.Tick())
+		}
 	case wire.TypeAck:
 		var m wire.Ack
 		if m.Decode(f) != nil {
@@ -97,6 +100,15 @@ func (r *remote) message(f *wire.Frame) bool {
 			return false
 		}
 		r.onTableRequest(&m)
+	case wire.TypeEnded:
+		var m wire.Ended
+		if m.Decode(f) != nil {
+			return false
+		}
+		if r.machine.Phase() == peer.Stream && r.machine.Boot() == bootOf(r.under) {
+			r.at = r.node.ledger.Tick()
+			r.applier.Ended(&m, r.node.config.Lease.Held(r.now), r.now)
+		}
 	case wire.TypeStanding, wire.TypeOrder, wire.TypeAnswer, wire.TypeFetch, wire.TypeChunk:
 		return r.onPolicy(f)
 	}
@@ -216,13 +228,28 @@ func (r *remote) onAcked(acked []uint64) {
 // everything does not stop the reader; it asks again.
 const resendMax = 256
 
+// meet notes what the lanes have sent when a life of the peer is first heard: it is not told
+// that. What was told to the one before may have ended since, by the word of another node or
+// of a life that is no more: told alone, it would come back.
+func (r *remote) meet(boot uint64) {
+	if boot == r.met {
+		return
+	}
+	r.met = boot
+	for i := range r.node.lanes() {
+		if r.since[i] = r.journal(i).Sent() + 1; mutant.EndKeptSecret {
+			r.since[i] = 0
+		}
+	}
+}
+
 // onNack sends batches again, sealed anew, or says that they are gone.
 func (r *remote) onNack(m *wire.Nack) bool {
 	j := r.journal(int(m.Lane))
 	if j == nil || m.First == 0 || m.First > m.Last {
 		return false
 	}
-	if oldest := j.Oldest(); m.First < oldest {
+	if oldest := max(j.Oldest(), r.since[m.Lane]); m.First < oldest {
 		lost := wire.Lost{Lane: m.Lane, First: oldest}
 		r.sendControl(lost.Append)
 		return true

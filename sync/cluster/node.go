@@ -189,6 +189,8 @@ func (n *Node) tick(now int64) {
 		r.link.choose(now, n.config.Timing.DeadAfter)
 		r.sever(now, n.config.Timing.DeadAfter)
 		r.link.Silent.Store(now-r.heard.Load() > n.config.Timing.DeadAfter)
+		b := r.last.Load()
+		r.link.Joining.Store(b != nil && !b.Ready)
 	}
 	n.election.Tick(now)
 }
@@ -274,14 +276,7 @@ func (n *Node) Ready() (ready bool, why string) {
 	if n.config.Lease.Held(n.clock()) {
 		return true, "" // it forwards: what it holds is what there is
 	}
-	// Who has stepped down in order has forwarded last until another one claims.
-	var forwards *remote
-	for _, r := range n.remotes {
-		if at := r.forwarded.Load(); at > n.served.Load() && (forwards == nil || at > forwards.forwarded.Load()) {
-			forwards = r
-		}
-	}
-	if forwards != nil {
+	if forwards := n.forwards(); forwards != nil {
 		return forwards.complete()
 	}
 	for _, r := range n.remotes {
@@ -293,6 +288,26 @@ func (n *Node) Ready() (ready bool, why string) {
 		}
 	}
 	return true, ""
+}
+
+// forwards returns the peer that has forwarded last, nil: none. Who has stepped down in order
+// has, until another one claims.
+func (n *Node) forwards() (last *remote) {
+	for _, r := range n.remotes {
+		if at := r.forwarded.Load(); at > n.served.Load() && (last == nil || at > last.forwarded.Load()) {
+			last = r
+		}
+	}
+	return last
+}
+
+// settled reports whether this node forwards, or holds what the one that does holds.
+func (n *Node) settled(now int64) bool {
+	if n.config.Lease.Held(now) {
+		return true
+	}
+	last := n.forwards()
+	return last != nil && last.incomplete.Load() == nil
 }
 
 // Promote and Demote are what an operator asks for.

@@ -43,9 +43,11 @@ type remote struct {
 	frame                 wire.Frame
 	nacks                 []peer.Range
 	now                   int64
-	session               *seal.Session // that the last hello went out under
-	applied               uint64        // the life of the peer that batches were applied of last
-	unacked               int           // batches delivered since the last Ack
+	session               *seal.Session    // that the last hello went out under
+	applied               uint64           // the life of the peer that batches were applied of last
+	met                   uint64           // the life of the peer that was heard last,
+	since                 [LanesMax]uint64 // and from where on it is told the lanes
+	unacked               int              // batches delivered since the last Ack
 	helloAt               int64
 	under                 *seal.Session    // that the datagram at hand was sealed under,
 	counter               uint64           // its counter,
@@ -128,6 +130,7 @@ func (r *remote) datagram(b []byte) seal.Outcome {
 		// for something that this life says.
 		if current := r.link.peer.Session(); bootOf(res.Session) == bootOf(current) {
 			r.under, r.counter, r.on = res.Session, res.Counter, res.Lane
+			r.meet(bootOf(res.Session))
 			r.plaintext(res.Plaintext)
 		}
 	}
@@ -244,11 +247,15 @@ func (r *remote) due() {
 	r.sumTables()
 	r.prove()
 	r.applier.Requests(r.now, func(q *wire.UpdateRequest) { r.sendControl(q.Append) })
+	r.applier.Over(func(e *wire.Ended) { r.sendControl(e.Append) })
 	r.publish()
 }
 
 // publish makes what the reader knows visible to others.
 func (r *remote) publish() {
+	if r.node.settled(r.now) {
+		r.machine.Settled()
+	}
 	var acks [LanesMax]uint64
 	n := 0
 	// To another life than the peer's present one they would say what it has never sent.

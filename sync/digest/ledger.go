@@ -79,6 +79,13 @@ func (t *Trail) Applied(lane uint16, number, at uint64) {
 	l.at[number%trailLength] = at
 }
 
+// Skipped notes that what was before batch first of a lane, and not applied, never will be.
+func (t *Trail) Skipped(lane uint16, first, at uint64) {
+	if int(lane) >= len(t.lanes) || t.lanes[lane].last < first-1 {
+		t.Applied(lane, first-1, at)
+	}
+}
+
 // Forget forgets a life of the peer.
 func (t *Trail) Forget() { t.lanes = t.lanes[:0] }
 

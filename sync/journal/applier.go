@@ -43,6 +43,7 @@ type Applier struct {
 	update  wire.Update
 	change  conntrack.Update
 	wanted  []want
+	over    []wire.Ended // to be said to the peer
 
 	refused   atomic.Uint64 // messages that could not be applied
 	conflicts atomic.Uint64 // external ports that belong to another endpoint here
@@ -122,6 +123,7 @@ func (a *Applier) Forget() {
 	clear(a.ours)
 	a.limbo = limbo{}
 	a.wanted = a.wanted[:0]
+	a.over = a.over[:0]
 }
 
 // Apply applies the messages of one batch, in order, at now (CLOCK_BOOTTIME ns).
@@ -246,6 +248,7 @@ func (a *Applier) insert(now int64) bool {
 		a.shared.Insert(&a.applied.Ours)
 	case conntrack.AppliedDead:
 		a.dead.Add(1)
+		a.refuse()
 		return true
 	default:
 		return false
@@ -385,7 +388,7 @@ func (a *Applier) merge(now int64) bool {
 // remove ends the connection that a delete names. One that is not known here has ended
 // already, or its insert is still on its way by another lane: both are well.
 func (a *Applier) remove(d *wire.Delete, now int64) bool {
-	a.over(d.Index, d.Incarnation)
+	a.settled(d.Index, d.Incarnation)
 	ours, ok := a.meant(d, now)
 	if !ok || !a.table.Export(ours, now, &a.state) || uint32(a.state.Incarnation) != d.Incarnation && !mutant.DeleteOfAnyLife {
 		return true

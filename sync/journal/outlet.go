@@ -35,6 +35,7 @@ type Link struct {
 	Sent, Refused atomic.Uint64 // datagrams the socket took, and would not take
 	Closed        atomic.Uint64 // times the kernel said that nobody listens at the peer's address
 	Silent        atomic.Bool   // nothing has been heard of the peer for too long
+	Joining       atomic.Bool   // the peer says that it is not ready: its acknowledgements may stand still
 }
 
 // Send seals plaintext on a lane and hands it to the socket. It never blocks: what the
@@ -76,7 +77,7 @@ func NewOutlet(links []*Link) *Outlet { return &Outlet{links: links} }
 // heard reports whether there is a peer that can be expected to answer.
 func (o *Outlet) heard() bool {
 	for _, l := range o.links {
-		if !l.Silent.Load() && l.Sessions.Session() != nil {
+		if !l.Silent.Load() && !l.Joining.Load() && l.Sessions.Session() != nil {
 			return true
 		}
 	}

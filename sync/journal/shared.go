@@ -37,6 +37,15 @@ func (s *Shared) Delete(state *conntrack.State, why conntrack.EndReason) {
 	s.j.Delete(state, why)
 }
 
+// End tells the peers that a connection has ended, whoever told them of it before.
+func (s *Shared) End(state *conntrack.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.j.Insert(state) // so that they know what the index means
+	s.j.Delete(state, conntrack.EndExpired)
+	s.j.Flush()
+}
+
 // Kill tells the peers of a kill.
 func (s *Shared) Kill(k *wire.Kill) {
 	s.mu.Lock()

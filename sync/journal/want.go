@@ -55,13 +55,13 @@ func (a *Applier) told(index, life uint32, now int64) {
 	w.more = false
 	a.update = w.last
 	if !again {
-		a.over(index, life)
+		a.settled(index, life)
 	}
 	a.merge(now)
 }
 
-// over notes that nothing is wanted of a connection any more.
-func (a *Applier) over(index, life uint32) {
+// settled notes that nothing is wanted of a connection any more.
+func (a *Applier) settled(index, life uint32) {
 	if w := a.wantOf(index, life); w != nil {
 		*w = a.wanted[len(a.wanted)-1]
 		a.wanted = a.wanted[:len(a.wanted)-1]

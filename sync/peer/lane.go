@@ -20,6 +20,8 @@ type lane struct {
 	known uint64 // the highest number known to be sent
 	hello uint64 // the last batch sent when the peer said hello
 	lost  bool   // the peer could not resend something
+	short bool   // and what it held has not come by another way: the acknowledgement stands still
+	whole uint64 // with short: the last batch before the first that was not resent
 
 	slots []slot // by number % heldMax; nil until something is missed
 	fresh list   // missed and not asked for, in the order in which they were missed

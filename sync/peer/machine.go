@@ -112,6 +112,16 @@ func (m *Machine) Repaired() {
 	for i := range m.lanes {
 		m.lanes[i].lost = false
 	}
+	m.Settled()
+}
+
+// Settled tells that this node holds what the one that forwards does, or forwards itself: so
+// what the lanes could not give, if it was of account, has come by another way, and the
+// acknowledgements go on. That the peer's own table has come is more: see Repaired.
+func (m *Machine) Settled() {
+	for i := range m.lanes {
+		m.lanes[i].short = false
+	}
 }
 
 // Known returns since when the batch that is delivered right now is known to have been sent, by
@@ -232,19 +242,24 @@ func (m *Machine) handHeld(laneID uint16, l *lane) {
 }
 
 // Lost tells that the peer has no batch of the lane before first any more: the table
-// of this node may lack connections, and says so by not being Complete.
-func (m *Machine) Lost(laneID uint16, first uint64) {
+// of this node may lack connections, and says so by not being Complete. It reports whether
+// that was news: the lane goes on behind the gap.
+func (m *Machine) Lost(laneID uint16, first uint64) (skipped bool) {
 	if m.phase != Stream || int(laneID) >= len(m.lanes) || first > sequenceMax {
-		return
+		return false
 	}
 	l := &m.lanes[laneID]
 	if first <= l.next {
-		return // an old answer: the gap was filled meanwhile
+		return false // an old answer: the gap was filled meanwhile
 	}
 	l.lost = !mutant.LossHidden
+	if !l.short {
+		l.short, l.whole = true, l.next-1
+	}
 	m.Gone += first - l.next
 	l.skip(m, first)
 	m.handHeld(laneID, l)
+	return true
 }
 
 // skip gives up every batch before first.
@@ -259,13 +274,21 @@ func (l *lane) skip(m *Machine, first uint64) {
 	l.next, l.edge = first, max(l.edge, first-1)
 }
 
-// Acks writes into out the number of the last batch delivered of each lane, and
-// returns how many lanes there are.
+// Acks writes into out the number of the last batch of each lane that this node has, with
+// all before it, and returns how many lanes there are. What the peer could not resend it has
+// when that has come by another way (Settled); until then the lane's number stands still.
+// Not that of the last lane, of transfers: the sender's credit follows it, and the transfer
+// itself is what is waited for.
 func (m *Machine) Acks(out []uint64) int {
 	n := min(len(out), len(m.lanes))
 	for i := range n {
-		if out[i] = m.lanes[i].next - 1; mutant.AckBeforeApply {
-			out[i] = m.lanes[i].known
+		l := &m.lanes[i]
+		out[i] = l.next - 1
+		if l.short && i < len(m.lanes)-1 {
+			out[i] = l.whole
+		}
+		if mutant.AckBeforeApply {
+			out[i] = l.known
 		}
 	}
 	return n

@@ -212,3 +212,35 @@ func TestBatchesAreAsOldAsTheirFirstSign(t *testing.T) {
 		}
 	}
 }
+
+// What was not resent is not acknowledged before it has come by another way; but on the lane
+// of transfers, the last one, whose sender waits for the number.
+func TestINV6_LostBatchesAreNotAcknowledged(t *testing.T) {
+	m := New(func(uint16, []byte) {}, 10)
+	if err := m.Hello(1, []uint64{4, 4}); err != nil {
+		t.Fatal(err)
+	}
+	acks := func() (out [2]uint64) {
+		m.Acks(out[:])
+		return out
+	}
+	for lane := range uint16(2) {
+		if err := m.Batch(ms, lane, 1, First, nil); err != nil {
+			t.Fatal(err)
+		}
+		m.Lost(lane, 4)
+		if err := m.Batch(ms, lane, 4, First, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := acks(); got != [2]uint64{1, 4} {
+		t.Errorf("acknowledged %v", got)
+	}
+	m.Settled()
+	if got := acks(); got != [2]uint64{4, 4} {
+		t.Errorf("acknowledged %v when it had come", got)
+	}
+	if ok, _ := m.Complete(); ok {
+		t.Error("complete without proof of the peer's table")
+	}
+}

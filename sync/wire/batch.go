@@ -85,6 +85,7 @@ const (
 	TypeAnswer        Type = 12
 	TypeFetch         Type = 13
 	TypeChunk         Type = 14
+	TypeEnded         Type = 15
 	TypeInsert        Type = 16
 	TypeUpdate        Type = 17
 	TypeDelete        Type = 18
@@ -105,7 +106,7 @@ const (
 
 var typeNames = map[Type]string{
 	TypeHello: "hello", TypeHeartbeat: "heartbeat", TypeAnnounce: "announce", TypeGoodbye: "goodbye",
-	TypeAck: "ack", TypeNack: "nack", TypeLost: "lost", TypeUpdateRequest: "update-request",
+	TypeAck: "ack", TypeNack: "nack", TypeLost: "lost", TypeUpdateRequest: "update-request", TypeEnded: "ended",
 	TypeInsert: "insert", TypeUpdate: "update", TypeDelete: "delete", TypeAckRequest: "ack-request",
 	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed", TypePoison: "poison",
 	TypeDigest: "digest", TypeProof: "proof", TypeTransferRequest: "transfer-request", TypeTransferEnd: "transfer-end", TypePath: "path",

@@ -46,6 +46,7 @@ func FuzzAckRequest(f *testing.F)    { fuzz(f, TypeAckRequest, "ack-request") }
 func FuzzNack(f *testing.F)          { fuzz(f, TypeNack, "nack") }
 func FuzzLost(f *testing.F)          { fuzz(f, TypeLost, "lost") }
 func FuzzUpdateRequest(f *testing.F) { fuzz(f, TypeUpdateRequest, "update-request") }
+func FuzzEnded(f *testing.F)         { fuzz(f, TypeEnded, "ended") }
 func FuzzNeighbor(f *testing.F)      { fuzz(f, TypeNeighbor, "neighbor4") }
 func FuzzKill(f *testing.F)          { fuzz(f, TypeKill, "kill") }
 func FuzzKilled(f *testing.F)        { fuzz(f, TypeKilled, "killed") }

@@ -154,6 +154,7 @@ var messages = map[string]struct {
 		&Poison{Digest: [16]byte{1, 2, 3, 15: 16}, Length: 1514, Remaining: 600_000},
 		func() message { return new(Poison) },
 	},
+	"ended": {&Ended{Index: 5, Incarnation: 0x07770001, UpTo: 0x0000_0000_0778_0002, Killed: true}, func() message { return new(Ended) }},
 	"neighbor4": {
 		&Neighbor{Port: 1, Address: addr("198.51.100.1"), MAC: packet.MAC{2, 0, 0, 0, 0, 9}, Validity: 30000},
 		func() message { return new(Neighbor) },

@@ -39,7 +39,7 @@ func Words(f *Frame) ([]Field, error) {
 		return nodeWords(f)
 	case TypePath:
 		return pathWords(f)
-	case TypeAck, TypeAckRequest, TypeNack, TypeLost, TypeUpdateRequest:
+	case TypeAck, TypeAckRequest, TypeNack, TypeLost, TypeUpdateRequest, TypeEnded:
 		return laneWords(f)
 	case TypeNeighbor, TypeKill, TypeKilled, TypePoison:
 		return deedWords(f)
@@ -224,6 +224,12 @@ func laneWords(f *Frame) ([]Field, error) {
 	case TypeLost:
 		var m Lost
 		return said(&m, f, func() []Field { return []Field{{"lane", m.Lane}, {"first", m.First}} })
+	}
+	if f.Type == TypeEnded {
+		var m Ended
+		return said(&m, f, func() []Field {
+			return []Field{{"index", m.Index}, {"life", low(m.Incarnation)}, {"up_to", m.UpTo.String()}, {"killed", m.Killed}}
+		})
 	}
 	var m UpdateRequest
 	return said(&m, f, func() []Field { return []Field{{"index", m.Index}, {"life", low(m.Incarnation)}} })
