@@ -31,6 +31,10 @@ type arena[T any] struct {
 	mapping []byte
 }
 
+// hugePage is the size of a huge page in bytes. What is smaller could only share one with its
+// neighbours, and the first write would clear all of it.
+const hugePage = 2 << 20
+
 // reserve maps address space for count elements and asks for huge pages: with 4 KiB pages
 // every lookup in a large table would miss the TLB too.
 func reserve[T any](count uint64) (arena[T], error) {
@@ -39,6 +43,9 @@ func reserve[T any](count uint64) (arena[T], error) {
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return arena[T]{}, fmt.Errorf("reserving %d MiB of address space (lower the capacity, or raise the limit of address space): %w", size>>20, err)
+	}
+	if size < hugePage {
+		return arena[T]{unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mapping))), count), mapping}, nil
 	}
 	if err := unix.Madvise(mapping, unix.MADV_HUGEPAGE); err != nil && !errors.Is(err, unix.EINVAL) {
 		_ = unix.Munmap(mapping) // the first error says more

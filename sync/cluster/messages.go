@@ -144,7 +144,7 @@ func (r *remote) onHello(m *wire.Hello) bool {
 		r.forwarded.Store(0)
 		r.beginTables()
 		// Asked now: soon the lanes will have told something, if not all.
-		r.empty = r.node.config.Table.Len() == 0
+		r.empty = r.node.config.Table.High() == 0 || r.node.config.Table.Len() == 0 // the second takes every lock
 	}
 	if m.Start == wire.StartedFilled {
 		r.machine.Partial()

@@ -64,19 +64,26 @@ type Trail struct {
 	lanes []trailLane
 }
 
+// trailLeast is what a lane's memory begins with: most lanes of most nodes tell little.
+const trailLeast = 64
+
 type trailLane struct {
-	last uint64 // the number of the last batch applied
-	at   []uint64
+	last uint64   // the number of the last batch applied
+	at   []uint64 // trailLeast of them until the lane has told more, then trailLength
 }
 
 // Applied notes that batch number of a lane was applied at a time.
 func (t *Trail) Applied(lane uint16, number, at uint64) {
 	for int(lane) >= len(t.lanes) {
-		t.lanes = append(t.lanes, trailLane{at: make([]uint64, trailLength)})
+		t.lanes = append(t.lanes, trailLane{at: make([]uint64, trailLeast)})
 	}
 	l := &t.lanes[lane]
+	if number >= uint64(len(l.at)) && len(l.at) < trailLength {
+		// Until here every number is its own place, so nothing moves.
+		l.at = append(l.at, make([]uint64, trailLength-len(l.at))...)
+	}
 	l.last = number
-	l.at[number%trailLength] = at
+	l.at[number%uint64(len(l.at))] = at
 }
 
 // Skipped notes that what was before batch first of a lane, and not applied, never will be.
@@ -109,7 +116,7 @@ func (t *Trail) After(l *Ledger, positions []uint64) (since uint64, behind, ok b
 		case lane.last-position > trailLength:
 			return 0, false, false
 		default:
-			first = min(first, lane.at[(position+1)%trailLength])
+			first = min(first, lane.at[(position+1)%uint64(len(lane.at))])
 		}
 	}
 	return min(since, first), behind, true

@@ -45,6 +45,10 @@ type entry struct {
 // New returns the journal of a lane that sends through outlet.
 func New(lane uint16, outlet *Outlet) *Journal { return NewKeeping(backlogBatches, lane, outlet) }
 
+// arenaLeast is how large a backlog must be, in batches, to have its memory at once. A small one
+// takes it as it is filled: the simulator starts thousands of nodes that say little.
+const arenaLeast = 1024
+
 // NewKeeping is New with a backlog of another size, in batches.
 func NewKeeping(batches uint64, lane uint16, outlet *Outlet) *Journal {
 	j := &Journal{
@@ -52,6 +56,9 @@ func NewKeeping(batches uint64, lane uint16, outlet *Outlet) *Journal {
 		open:    make([]byte, 0, BatchMax),
 		sealed:  make([]byte, 0, BatchMax+seal.Overhead),
 		backlog: make([]entry, batches),
+	}
+	if batches < arenaLeast {
+		return j
 	}
 	arena := make([]byte, batches*BatchMax)
 	for i := range j.backlog {

@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ func main() {
 	shrink := flag.Bool("shrink", false, "take steps away from a schedule that breaks an invariant while it still does")
 	without := flag.String("without", "", "steps to leave out: numbers with commas")
 	flag.Parse()
+	debug.SetGCPercent(400) // a world is small and leaves much behind
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "seed" })
 	if *count == 0 {
