@@ -80,8 +80,12 @@ type Peer struct {
 	attemptAt int64 // when the last one was sent
 	repliedAt int64 // when we last answered an unknown session with a knock; those of Tick do
 	// not count: two nodes whose waits had come into step would stop each other's for good
-	obeyedAt int64 // when we last obeyed a knock
-	renew    renewal
+	// disprovedAt is the same for proofs (ConfirmLane). The initiator obeys a knock that names the
+	// session that it proves, and while it does so it seals all else under the one before: were
+	// the limit one, what is sent often would take all knocks, and the proof get none.
+	disprovedAt int64
+	obeyedAt    int64 // when we last obeyed a knock
+	renew       renewal
 
 	log     func(SessionKey)
 	rejects Counters
@@ -116,7 +120,7 @@ func NewPeer(c Config) (*Peer, error) {
 	}
 	p := &Peer{part: c.Part, payload: append([]byte(nil), c.Payload...), random: c.Random, log: c.Log}
 	never := -retryLast // everything is due at time 0
-	p.attemptAt, p.repliedAt, p.obeyedAt = never, never, never
+	p.attemptAt, p.repliedAt, p.disprovedAt, p.obeyedAt = never, never, never, never
 	if err := p.SetKeys(c.Keys); err != nil {
 		return nil, err
 	}

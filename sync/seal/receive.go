@@ -61,8 +61,12 @@ func (p *Peer) receiveSealed(now int64, h Header, datagram, reply []byte) Result
 	s := p.find(h.Session)
 	if s == nil {
 		r := rejected(RejectUnknownSession)
-		if len(datagram) >= Overhead && now-p.repliedAt >= retryFirst {
-			p.repliedAt = now
+		last := &p.repliedAt
+		if h.Lane == ConfirmLane {
+			last = &p.disprovedAt
+		}
+		if len(datagram) >= Overhead && now-*last >= retryFirst {
+			*last = now
 			r.Reply = knock(h.Session, reply)
 		}
 		return r

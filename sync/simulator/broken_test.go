@@ -8,6 +8,7 @@ var onceBroken = map[uint64]string{
 	4136: "the same, on two nodes",
 	6516: "the same, after a kill",
 	2384: "a standby was ahead by a window alone, was told what it knew by every repair, and never said so",
+	9130: "a peer that died again while a session with it was being proven took knocks for what came under the one before, and was away for 5 s",
 	161:  "acknowledgements of a lane that had lost batches stood still although the table was proven to be equal",
 }
 
