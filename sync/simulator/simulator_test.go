@@ -14,15 +14,15 @@ import (
 // Schedules of the gate (gateSchedules: some ten seconds of a slow machine, always the same
 // ones, so that its outcome is the code's and not the machine's) and of `make soak`.
 const (
-	shortSchedules = 40
-	soakSchedules  = 100_000
+	gateLeast     = 40 // also of -short
+	soakSchedules = 100_000
 )
 
 // extent says which schedules are run. HOLDFAST_SOAK makes them many, HOLDFAST_SEED others.
-func extent(t *testing.T) (first uint64, count int) {
+func extent(t *testing.T) (first uint64, count int, soak bool) {
 	t.Helper()
-	count = gateSchedules
-	if os.Getenv("HOLDFAST_SOAK") != "" {
+	count, soak = gateSchedules, os.Getenv("HOLDFAST_SOAK") != ""
+	if soak {
 		count = soakSchedules
 	}
 	if text := os.Getenv("HOLDFAST_SEED"); text != "" {
@@ -32,7 +32,7 @@ func extent(t *testing.T) (first uint64, count int) {
 		}
 		first = seed << 20
 	}
-	return first, count
+	return first, count, soak
 }
 
 // collectRarely lets the heap grow to so many per cent more than lives: a world is small and
@@ -42,9 +42,9 @@ const collectRarely = 400
 // TestREL4_NoScheduleBreaksAnInvariant runs schedules of two and three production nodes
 // under everything that a network, a machine and an operator can do to them.
 func TestREL4_NoScheduleBreaksAnInvariant(t *testing.T) {
-	first, count := extent(t)
+	first, count, _ := extent(t)
 	if testing.Short() {
-		count = shortSchedules
+		count = gateLeast
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(collectRarely))
 	begin := time.Now()
