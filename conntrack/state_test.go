@@ -140,7 +140,7 @@ func TestP6_AppliedInAnyOrder(t *testing.T) {
 			switch got := other.Apply(s, tr.now, &a); got {
 			case AppliedNew, AppliedMerged, AppliedReopened:
 			case Stale:
-				if !a.Ours.leads(s) && a.Ours.Incarnation <= s.Incarnation {
+				if !a.Ours.outdoes(s) && a.Ours.Incarnation <= s.Incarnation {
 					rt.Fatalf("called stale by what is not better")
 				}
 			default:
