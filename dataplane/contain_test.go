@@ -114,7 +114,7 @@ func TestREL24_PeersLearnThePoison(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Apply(rest, peer.w.now)
-	poison.fromMAC, poison.toMAC = packet.MAC{2, 9}, macLan
+	poison.fromMAC, poison.toMAC, poison.ttl = packet.MAC{2, 9}, macLan, 63
 	peer.feed(lan, poison.frame(t))
 	if why := peer.dropped(lan); !slices.Equal(why, []drop.Reason{drop.Quarantined}) {
 		t.Errorf("at the peer: %v", why)

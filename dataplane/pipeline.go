@@ -114,6 +114,9 @@ func addressed(frame []byte, p *packet.Parsed, mac packet.MAC) drop.Reason {
 
 // judge takes one decoded packet through the rest of the path.
 func (w *Worker) judge(b *burst, i int) fate {
+	if panicsAtMarked {
+		panicIfMarked(b.frame[i])
+	}
 	p := &b.parsed[i]
 	if p.Kind != packet.KindIP {
 		if p.IsICMPError() {

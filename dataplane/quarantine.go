@@ -5,14 +5,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"holdfast/dataplane/xsk"
 )
 
 // A packet that made a worker panic must not do so twice, on any node. What is kept of it is
-// its length and a digest of its bytes behind the MAC addresses, which differ from node to
-// node, and it is dropped before it is decoded. While nothing is kept that costs a burst one
-// load; otherwise a packet one bit test, and those as long as a kept one a digest.
+// its length and a digest, and it is dropped before it is decoded. While nothing is kept that
+// costs a burst one load; otherwise a packet one bit test, and those as long as a kept one a
+// digest.
 //
-// The digest needs no key: nobody can make a packet of another's digest, so nobody can have
+// The digest is of all that makes the packet what it is: not of the MAC addresses, which differ
+// from node to node, nor of what differs between two of a sender's attempts and by the way that
+// they came: identification, TTL and header checksum of IPv4, flow label and hop limit of IPv6.
+// It needs no key: nobody can make another packet of the same digest, so nobody can have
 // another's packets dropped.
 
 // QuarantineFor is how long a packet is remembered.
@@ -31,12 +36,25 @@ const (
 // digestStart is where the digest begins: behind the MAC addresses.
 const digestStart = 12
 
-// PacketDigest names a packet: the first half of SHA-256 of it.
+// PacketDigest names a packet: the first half of SHA-256 of what makes it what it is.
 type PacketDigest [16]byte
 
-// digestOf returns the digest of a frame.
+// digestOf returns the digest of a frame, which need not be a sound packet.
 func digestOf(frame []byte) PacketDigest {
-	sum := sha256.Sum256(frame[min(digestStart, len(frame)):])
+	var b [xsk.FrameSize]byte
+	n := copy(b[:], frame[min(digestStart, len(frame)):])
+	const header = 14 - digestStart // of IP, behind the EtherType
+	switch {
+	case b[0] == 0x08 && b[1] == 0x00:
+		clear(b[header+4 : header+6])
+		b[header+8] = 0
+		clear(b[header+10 : header+12])
+	case b[0] == 0x86 && b[1] == 0xdd:
+		b[header+1] &= 0xf0
+		clear(b[header+2 : header+4])
+		b[header+7] = 0
+	}
+	sum := sha256.Sum256(b[:n])
 	return PacketDigest(sum[:16])
 }
 

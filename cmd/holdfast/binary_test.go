@@ -43,8 +43,10 @@ func TestMain(m *testing.M) {
 		os.Exit(99)
 	}
 	code := m.Run()
-	if builtBinary != "" {
-		os.RemoveAll(filepath.Dir(builtBinary))
+	for _, binary := range []string{builtBinary, markedBinary} {
+		if binary != "" {
+			os.RemoveAll(filepath.Dir(binary))
+		}
 	}
 	os.Exit(code)
 }
@@ -53,23 +55,27 @@ func TestMain(m *testing.M) {
 // everybody may run it.
 func built(t *testing.T) string {
 	t.Helper()
-	buildOnce.Do(func() {
-		dir, err := os.MkdirTemp("", "holdfast-test-")
-		if err != nil {
-			buildErr = err
-			return
-		}
-		builtBinary = filepath.Join(dir, "holdfast")
-		out, err := exec.Command("go", "build", "-buildvcs=false", "-o", builtBinary, "-ldflags", "-X main.version=v1.2.3-test", ".").CombinedOutput()
-		if err != nil {
-			t.Logf("%s", out)
-		}
-		buildErr = errors.Join(err, os.Chmod(dir, 0o755))
-	})
+	buildOnce.Do(func() { builtBinary, buildErr = build(t) })
 	if buildErr != nil {
 		t.Fatalf("building the binary: %v", buildErr)
 	}
 	return builtBinary
+}
+
+// build builds the binary into a directory of its own, with further flags of `go build`.
+func build(t *testing.T, flags ...string) (binary string, err error) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "holdfast-test-")
+	if err != nil {
+		return "", err
+	}
+	binary = filepath.Join(dir, "holdfast")
+	args := append([]string{"build", "-buildvcs=false", "-o", binary, "-ldflags", "-X main.version=v1.2.3-test"}, flags...)
+	out, err := exec.Command("go", append(args, ".")...).CombinedOutput()
+	if err != nil {
+		t.Logf("%s", out)
+	}
+	return binary, errors.Join(err, os.Chmod(dir, 0o755))
 }
 
 // outcome is how a command ended.

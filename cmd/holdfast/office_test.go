@@ -78,7 +78,7 @@ func newOffice(t *testing.T) *office {
 		return ns
 	}
 	o := &office{people: space("people"), servers: space("servers"), far: space("far"), isps: [2]*lab.Namespace{space("isp1"), space("isp2")}}
-	o.places = [2]*place{{space("fw-a"), newFiles(t)}, {space("fw-b"), newFiles(t)}}
+	o.places = [2]*place{{Namespace: space("fw-a"), files: newFiles(t)}, {Namespace: space("fw-b"), files: newFiles(t)}}
 	people, servers := officeHosts()
 	isp := func(i int, four, six string) lab.End {
 		return lab.End{Namespace: o.isps[i], Name: "in", Addresses: []netip.Prefix{netipPrefix(four), netipPrefix(six)}}

@@ -92,7 +92,7 @@ func newProviders(t *testing.T) *providers {
 		return ns
 	}
 	s := &providers{client: space("client"), far: space("far"), isp1: space("isp1"), isp2: space("isp2")}
-	s.places = [2]*place{{space("fw-a"), newFiles(t)}, {space("fw-b"), newFiles(t)}}
+	s.places = [2]*place{{Namespace: space("fw-a"), files: newFiles(t)}, {Namespace: space("fw-b"), files: newFiles(t)}}
 	switches := space("switches")
 	inside := lab.End{Namespace: s.client, Name: "c0"}
 	for i := range clients {

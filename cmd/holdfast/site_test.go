@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,8 @@ type site struct {
 // place is where a node may run.
 type place struct {
 	*lab.Namespace
-	files *files
+	files  *files
+	binary string // that runs here; "": as it was built
 }
 
 // newSite builds it; queues are those of fw-a's lan device, 0 for one.
@@ -66,7 +68,7 @@ func newSite(t *testing.T, queues int) *site {
 	switches := space("switches")
 	s.switches = switches
 	s.client, s.server = space("client"), space("server")
-	s.places = [2]*place{{space("fw-a"), newFiles(t)}, {space("fw-b"), newFiles(t)}}
+	s.places = [2]*place{{Namespace: space("fw-a"), files: newFiles(t)}, {Namespace: space("fw-b"), files: newFiles(t)}}
 	for _, side := range []struct {
 		port, link string
 		host       *lab.Namespace
@@ -135,7 +137,7 @@ func start(t *testing.T, p *place) *daemon {
 	d := &daemon{place: p, log: &log{}}
 	var err error
 	d.Process, err = p.Start(context.Background(), lab.Program{
-		Path: built(t), Args: []string{"run", "--config", p.files.node}, Stdout: d.log, Stderr: d.log,
+		Path: cmp.Or(p.binary, built(t)), Args: []string{"run", "--config", p.files.node}, Stdout: d.log, Stderr: d.log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ func newTrunk(t *testing.T) *trunk {
 		return ns
 	}
 	outside := space("hosts")
-	tr := &trunk{t: t, places: [2]*place{{space("fw-a"), newFiles(t)}, {space("fw-b"), newFiles(t)}}}
+	tr := &trunk{t: t, places: [2]*place{{Namespace: space("fw-a"), files: newFiles(t)}, {Namespace: space("fw-b"), files: newFiles(t)}}}
 	for i, p := range tr.places {
 		wire := fmt.Sprintf("wire%d", i)
 		err := errors.Join(

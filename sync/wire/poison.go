@@ -8,9 +8,12 @@ const PoisonMax = FrameHeaderSize + 16 + 2 + 4
 // Poison names a packet that made a worker of its sender panic. Who hears of it drops that
 // packet undecoded for as long.
 type Poison struct {
-	Digest    [16]byte // the first half of SHA-256 of the frame behind its MAC addresses
-	Length    uint16   // of the frame, in bytes
-	Remaining uint32   // ms; at most PoisonRemainingMax
+	// Digest is the first half of SHA-256 of the frame behind its MAC addresses, untagged, with
+	// identification, TTL and header checksum of IPv4, or flow label and hop limit of IPv6,
+	// taken as zero.
+	Digest    [16]byte
+	Length    uint16 // of the frame, in bytes
+	Remaining uint32 // ms; at most PoisonRemainingMax
 }
 
 // PoisonRemainingMax is how long a node can ask that a packet be remembered: an hour, in ms.

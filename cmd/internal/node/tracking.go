@@ -9,6 +9,7 @@ import (
 	"holdfast/cmd/internal/api"
 	"holdfast/cmd/internal/program"
 	"holdfast/cmd/internal/track"
+	"holdfast/dataplane"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/gateway"
 	"holdfast/dataplane/tap"
@@ -165,6 +166,9 @@ func (d *daemon) lookAtSelf() func() string {
 		}
 		if stuck, moved := d.tracking.watch.AllMoved(); !moved {
 			return fmt.Sprintf("worker %d stands still", stuck)
+		}
+		if d.quarantine.Spree(gate.Now()) {
+			return fmt.Sprintf("workers panicked at %d different packets within %v: see `holdfast crashes`", dataplane.SpreeOf, dataplane.SpreeWithin)
 		}
 		if c := d.table.Capacity(); d.table.Len() > c-c/64*tableFull {
 			return fmt.Sprintf("the table is full: %d of %d connections", d.table.Len(), c)
