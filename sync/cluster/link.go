@@ -108,7 +108,7 @@ func openLink(c LinkConfig, life Life) (*PeerLink, error) {
 }
 
 // dial opens a socket that is connected to a peer.
-func dial(c LinkConfig) (*net.UDPConn, journal.Socket, error) {
+func dial(c LinkConfig) (*net.UDPConn, *journal.UDP, error) {
 	dialer := net.Dialer{
 		LocalAddr: net.UDPAddrFromAddrPort(c.Local),
 		Control: func(_, _ string, raw syscall.RawConn) error {
@@ -117,16 +117,16 @@ func dial(c LinkConfig) (*net.UDPConn, journal.Socket, error) {
 	}
 	conn, err := dialer.DialContext(context.Background(), "udp", c.Peer.String())
 	if err != nil {
-		return nil, 0, fmt.Errorf("sync link from %v on %q to %v: %w: check `links` in the node file", c.Local, c.Device, c.Peer, err)
+		return nil, nil, fmt.Errorf("sync link from %v on %q to %v: %w: check `links` in the node file", c.Local, c.Device, c.Peer, err)
 	}
 	udp := conn.(*net.UDPConn)
-	var socket journal.Socket
+	var socket *journal.UDP
 	raw, err := udp.SyscallConn()
 	if err == nil {
-		err = raw.Control(func(fd uintptr) { socket = journal.Socket(fd) })
+		err = raw.Control(func(fd uintptr) { socket = journal.NewUDP(int(fd)) })
 	}
 	if err != nil {
-		return nil, 0, errors.Join(fmt.Errorf("sync link to %v: %w", c.Peer, err), conn.Close())
+		return nil, nil, errors.Join(fmt.Errorf("sync link to %v: %w", c.Peer, err), conn.Close())
 	}
 	return udp, socket, nil
 }

@@ -50,6 +50,15 @@ func (p *path) Write(datagram []byte) error {
 	return err
 }
 
+// WriteRun sends several datagrams (journal.RunWay).
+func (p *path) WriteRun(run []byte, size int) error {
+	err := journal.WriteRun(p.way, run, size)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		p.refused.Add(1)
+	}
+	return err
+}
+
 // AddPath adds a way to the peer besides the first. Heartbeats go by all, the streams by
 // one sync link at a time. It is to be called before the node is made, on both nodes in the
 // same order.
@@ -65,6 +74,11 @@ func (l *PeerLink) several() bool { return len(l.paths) > 1 }
 // Write sends a datagram of the streams (journal.Way), by the sync link that is in use.
 func (l *PeerLink) Write(datagram []byte) error {
 	return l.paths[l.use.Load()].Write(datagram)
+}
+
+// WriteRun sends datagrams of the streams (journal.RunWay), by the sync link that is in use.
+func (l *PeerLink) WriteRun(run []byte, size int) error {
+	return l.paths[l.use.Load()].WriteRun(run, size)
 }
 
 // refusals counts how often every sync link to the peer has found nobody listening: a

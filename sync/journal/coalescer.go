@@ -10,6 +10,7 @@ type coalescer struct {
 		index       uint32
 		at          uint32 // offset in the batch; 0: empty
 	}
+	any bool // there is one: a batch of inserts has nothing to forget
 }
 
 func (c *coalescer) find(index uint32, i conntrack.Incarnation) (at int, ok bool) {
@@ -20,6 +21,12 @@ func (c *coalescer) find(index uint32, i conntrack.Incarnation) (at int, ok bool
 func (c *coalescer) remember(index uint32, i conntrack.Incarnation, at int) {
 	s := &c.slots[index%64]
 	s.index, s.incarnation, s.at = index, i, uint32(at)
+	c.any = true
 }
 
-func (c *coalescer) reset() { clear(c.slots[:]) }
+func (c *coalescer) reset() {
+	if c.any {
+		clear(c.slots[:])
+		c.any = false
+	}
+}

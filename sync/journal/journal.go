@@ -22,13 +22,18 @@ const backlogBatches = 4096
 type Journal struct {
 	lane   uint16
 	outlet *Outlet
-	sealed []byte // scratch of Flush
 
-	open  []byte // the open batch, header included
+	open  []byte // the open batch, header included; room for one message past BatchMax
 	count int    // messages in it
 	merge coalescer
+	spill [max(wire.InsertMax, wire.UpdateMax)]byte // scratch of fit
 
-	sent  atomic.Uint64 // number of the last batch handed out
+	together int      // how many batches wait for each other at most
+	closed   int      // batches that have a number and have not left: the last so many
+	leaving  [][]byte // scratch of Send: what they hold
+	sealed   []byte   // and what is made of them
+
+	sent  atomic.Uint64 // number of the last batch that is closed
 	asked bool          // the open batch asks for an acknowledgement
 	ack   acknowledgement
 
@@ -51,10 +56,13 @@ const arenaLeast = 1024
 
 // NewKeeping is New with a backlog of another size, in batches.
 func NewKeeping(batches uint64, lane uint16, outlet *Outlet) *Journal {
+	// Those that wait are read in the backlog, so it must not come round to them.
+	together := int(max(1, min(runMax, batches/2)))
 	j := &Journal{
-		lane: lane, outlet: outlet,
-		open:    make([]byte, 0, BatchMax),
-		sealed:  make([]byte, 0, BatchMax+seal.Overhead),
+		lane: lane, outlet: outlet, together: together,
+		open:    make([]byte, 0, BatchMax+len(Journal{}.spill)),
+		leaving: make([][]byte, 0, together),
+		sealed:  make([]byte, 0, together*(BatchMax+seal.Overhead)),
 		backlog: make([]entry, batches),
 	}
 	if batches < arenaLeast {
@@ -75,9 +83,10 @@ func (j *Journal) Insert(s *conntrack.State) {
 	if s.Sync == conntrack.SyncNone {
 		return
 	}
-	j.room(wire.InsertMax)
+	j.room(0)
+	start := len(j.open)
 	j.open = wire.AppendInsert(j.open, s)
-	j.count++
+	j.fit(start)
 }
 
 // Update tells the peers how a connection that they know has changed. Of several updates
@@ -93,10 +102,10 @@ func (j *Journal) Update(s *conntrack.State) {
 		}
 		return
 	}
-	j.room(wire.UpdateMax)
-	j.merge.remember(s.Index, s.Incarnation, len(j.open))
+	j.room(0)
+	start := len(j.open)
 	j.open = wire.AppendUpdate(j.open, s)
-	j.count++
+	j.merge.remember(s.Index, s.Incarnation, j.fit(start))
 }
 
 // Delete tells the peers that a connection has ended.
@@ -149,31 +158,69 @@ func (j *Journal) TransferEnd(e *wire.TransferEnd) {
 // room makes sure that size more bytes fit the open batch.
 func (j *Journal) room(size int) {
 	if len(j.open)+size > BatchMax {
-		j.Flush()
+		j.close()
 	}
 	if len(j.open) == 0 {
 		j.open = wire.AppendStreamHeader(j.open, j.lane, j.sent.Load()+1)
 	}
 }
 
-// Flush numbers the open batch, keeps it, and hands it to the peers. The worker calls it
-// at the end of every turn, before it kicks.
-func (j *Journal) Flush() {
-	if j.count == 0 {
-		return
+// fit counts the message that was appended at start, and returns where it lies now: one that
+// is too long for what was left of the batch begins the next one.
+func (j *Journal) fit(start int) (at int) {
+	if len(j.open) > BatchMax {
+		n := copy(j.spill[:], j.open[start:])
+		j.open = j.open[:start]
+		j.close()
+		j.room(n)
+		start = len(j.open)
+		j.open = append(j.open, j.spill[:n]...)
 	}
+	j.count++
+	return start
+}
+
+// close numbers the open batch and keeps it. It leaves with the next Flush, or before that
+// where enough wait.
+func (j *Journal) close() {
 	number := j.sent.Load() + 1
 	j.mu.Lock()
 	e := &j.backlog[number%uint64(len(j.backlog))]
 	e.number, e.body = number, append(e.body[:0], j.open...)
 	j.mu.Unlock()
 	j.sent.Store(number)
-	j.outlet.send(seal.Lane(j.lane), j.sealed, j.open)
 	j.open, j.count, j.asked = j.open[:0], 0, false
 	j.merge.reset()
+	if j.closed++; j.closed == j.together {
+		j.Send()
+	}
 }
 
-// Sent returns the number of the last batch handed out. Safe from any goroutine.
+// Flush closes the open batch and hands it to the peers, with those that wait. The worker
+// calls it at the end of every turn, before it kicks.
+func (j *Journal) Flush() {
+	if j.count > 0 {
+		j.close()
+	}
+	j.Send()
+}
+
+// Send hands the closed batches to the peers; what is open stays.
+func (j *Journal) Send() {
+	if j.closed == 0 {
+		return
+	}
+	last := j.sent.Load()
+	j.leaving = j.leaving[:0]
+	for n := last - uint64(j.closed) + 1; n <= last; n++ {
+		// Without the lock: this goroutine is the only one that writes them.
+		j.leaving = append(j.leaving, j.backlog[n%uint64(len(j.backlog))].body)
+	}
+	j.closed = 0
+	j.outlet.send(seal.Lane(j.lane), j.sealed, j.leaving)
+}
+
+// Sent returns the number of the last batch that is closed. Safe from any goroutine.
 func (j *Journal) Sent() uint64 { return j.sent.Load() }
 
 // Oldest returns the number of the oldest batch that is still kept; 1 before the first.

@@ -51,18 +51,23 @@ func (l *Link) Send(lane seal.Lane, scratch, plaintext []byte) bool {
 		l.Refused.Add(1) // the lane's counters are spent: a new session is under way
 		return false
 	}
-	if err := l.Way.Write(datagram); err != nil {
+	return l.handed(1, l.Way.Write(datagram)) == nil
+}
+
+// handed counts what became of so many datagrams, and returns err.
+func (l *Link) handed(datagrams int, err error) error {
+	if err != nil {
 		// EAGAIN, ENOBUFS, ENETUNREACH: weather of the sync link. The peer misses the
 		// batch's number and asks for it. ECONNREFUSED is an answer to an earlier datagram,
 		// given to whoever uses the socket next, and this one was not sent.
 		if errors.Is(err, unix.ECONNREFUSED) {
 			l.Closed.Add(1)
 		}
-		l.Refused.Add(1)
-		return false
+		l.Refused.Add(uint64(datagrams))
+		return err
 	}
-	l.Sent.Add(1)
-	return true
+	l.Sent.Add(uint64(datagrams))
+	return nil
 }
 
 // Outlet is where all journals of a node send: the links to its peers. The zero value
@@ -84,8 +89,8 @@ func (o *Outlet) heard() bool {
 	return false
 }
 
-func (o *Outlet) send(lane seal.Lane, scratch, plaintext []byte) {
+func (o *Outlet) send(lane seal.Lane, scratch []byte, batches [][]byte) {
 	for _, l := range o.links {
-		l.Send(lane, scratch, plaintext)
+		l.sendAll(lane, scratch, batches)
 	}
 }

@@ -102,6 +102,7 @@ func (t *Transfer) Step(count int, now int64, acked uint64, whole bool) (moved b
 	high := t.table.High()
 	for ; count > 0 && t.at < high; count-- {
 		if t.lane.Sent()-min(acked, t.lane.Sent()) >= t.credit {
+			t.lane.Send() // what waits there would never be acknowledged
 			return moved
 		}
 		moved = true
