@@ -79,6 +79,17 @@ func (d *decoder) take() error {
 		add(d.totals.Datagrams, "other", len(d.frame.data))
 		return nil
 	}
+	for rest := d.at.payload; len(rest) > 0; {
+		d.at.payload, rest = firstOf(rest)
+		if err := d.datagram(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// datagram takes in the datagram at hand.
+func (d *decoder) datagram() error {
 	l := d.line()
 	h, why := seal.ParseHeader(d.at.payload)
 	if why != seal.Accepted {

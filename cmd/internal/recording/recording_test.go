@@ -178,3 +178,34 @@ func FuzzFrame(f *testing.F) {
 		}
 	})
 }
+
+// A run that a capture has uncut is told as the datagrams that it will be.
+func TestARunIsToldAsItsDatagrams(t *testing.T) {
+	c := converse(t)
+	before := len(c.sent)
+	for n := uint64(1); n <= 3; n++ {
+		c.say(0, 0, insert(n))
+	}
+	single, err := Decode(bytes.NewReader(c.capture(layers.LinkTypeRaw, bare)), Options{Log: c.log}, func(*Line) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := sent{from: 0}
+	for _, s := range c.sent[before:] {
+		run.payload = append(run.payload, s.payload...)
+	}
+	c.sent = append(c.sent[:before], run)
+	var trouble []string
+	whole, err := Decode(bytes.NewReader(c.capture(layers.LinkTypeRaw, bare)), Options{Log: c.log}, func(l *Line) error {
+		if l.Trouble != "" {
+			trouble = append(trouble, l.Trouble)
+		}
+		return nil
+	})
+	if err != nil || len(trouble) > 0 {
+		t.Fatal(err, trouble)
+	}
+	if whole.Messages["insert"] != single.Messages["insert"] || whole.Messages["insert"].Count != 3 || whole.Datagrams["sealed"] != single.Datagrams["sealed"] {
+		t.Errorf("a run is %+v, its datagrams singly %+v", whole, single)
+	}
+}
