@@ -15,6 +15,7 @@ const rangeMax = 256
 // lane is one stream of the peer.
 // Invariant: a batch with next <= number <= edge is held or missed, and has its slot.
 type lane struct {
+	span  uint64 // how far past next it looks: heldMax, but in small scopes
 	next  uint64 // the batch to deliver next
 	edge  uint64 // the newest batch that was held or missed; next-1 where nothing is
 	known uint64 // the highest number known to be sent
@@ -23,7 +24,7 @@ type lane struct {
 	short bool   // and what it held has not come by another way: the acknowledgement stands still
 	whole uint64 // with short: the last batch before the first that was not resent
 
-	slots []slot // by number % heldMax; nil until something is missed
+	slots []slot // by number % span; nil until something is missed
 	fresh list   // missed and not asked for, in the order in which they were missed
 	asked list   // asked for, in the order in which they were
 
@@ -65,11 +66,11 @@ type list struct {
 	count          int
 }
 
-func newLane(hello uint64) lane {
-	return lane{next: 1, hello: hello, fresh: list{none, none, 0}, asked: list{none, none, 0}}
+func newLane(span, hello uint64) lane {
+	return lane{span: span, next: 1, hello: hello, fresh: list{none, none, 0}, asked: list{none, none, 0}}
 }
 
-func (l *lane) slot(seq uint64) *slot { return &l.slots[seq%heldMax] }
+func (l *lane) slot(seq uint64) *slot { return &l.slots[seq%l.span] }
 
 // find returns the slot of a batch, nil if it has none.
 func (l *lane) find(seq uint64) *slot {
@@ -84,7 +85,7 @@ func (l *lane) find(seq uint64) *slot {
 
 // push makes a slot the newest of a list.
 func (l *lane) push(q *list, s *slot, st state) {
-	at := uint16(s.seq % heldMax)
+	at := uint16(s.seq % l.span)
 	s.state, s.older, s.newer = st, q.newest, none
 	if q.newest == none {
 		q.oldest = at
@@ -121,12 +122,12 @@ func (l *lane) unlink(s *slot) {
 // miss notes at now, known by the driver's clock, that every batch before end was sent: what
 // is new of them is missed.
 func (l *lane) miss(now, known int64, end uint64) {
-	end = min(end, l.next+heldMax)
+	end = min(end, l.next+l.span)
 	if l.edge+1 >= end {
 		return
 	}
 	if l.slots == nil {
-		l.slots = make([]slot, heldMax)
+		l.slots = make([]slot, l.span)
 	}
 	for l.edge+1 < end {
 		l.edge++

@@ -43,6 +43,7 @@ type Deliver func(lane uint16, body []byte)
 // Machine follows one peer. Make it with New.
 type Machine struct {
 	deliver Deliver
+	span    uint64 // of its lanes
 	phase   Phase
 	boot    uint64
 	lanes   []lane
@@ -69,8 +70,11 @@ const bodiesMax = 8192
 
 // New returns a machine in Probe. retry is how long an answer to a request is waited
 // for, in nanoseconds, before the round trip was measured.
-func New(deliver Deliver, retry int64) *Machine {
-	return &Machine{deliver: deliver, trip: roundTrip{first: retry}}
+func New(deliver Deliver, retry int64) *Machine { return NewHolding(heldMax, deliver, retry) }
+
+// NewHolding is New with lanes that look so many batches past the next one, heldMax at most.
+func NewHolding(batches uint64, deliver Deliver, retry int64) *Machine {
+	return &Machine{deliver: deliver, span: batches, trip: roundTrip{first: retry}}
 }
 
 // Hello begins, or begins anew, the streams of a peer's life: boot names the life,
@@ -85,7 +89,7 @@ func (m *Machine) Hello(boot uint64, last []uint64) error {
 		m.lanes = make([]lane, len(last))
 		m.free, m.made = nil, 0
 		for i := range m.lanes {
-			m.lanes[i] = newLane(last[i])
+			m.lanes[i] = newLane(m.span, last[i])
 		}
 	}
 	m.Sent(last)
@@ -182,7 +186,7 @@ func (m *Machine) Batch(now int64, laneID uint16, seq uint64, how Sending, body 
 
 // hold keeps a batch that came before its turn.
 func (m *Machine) hold(now int64, l *lane, seq uint64, body []byte) {
-	if seq-l.next >= heldMax {
+	if seq-l.next >= l.span {
 		m.Shed++ // too far ahead: asked for when its turn is near
 		return
 	}

@@ -14,9 +14,10 @@
 //
 // Worlds are made of production machines, whose state is theirs: it can be read (by
 // reflection, fingerprint.go), but not copied. So a search goes back to a state by taking
-// its steps again. A sequence that breaks a law is among the shortest that do. A scope is searched whole where Result.Closed says so: then no order of its steps
-// breaks a law.
+// its steps again. A sequence that breaks a law is among the shortest that do. A scope is
+// searched whole where Result.Closed says so: then no order of its steps breaks a law.
 //
-// What is not production is what calls the machines: seat.go, in the order of cluster.Node.
+// What is not production is what calls the machines: seat.go, in the order of cluster.Node,
+// and lane.go, in that of its reader of one peer.
 // What is checked and how to look at a failure says docs/simulator.md.
 package smallscope

@@ -16,6 +16,7 @@ import (
 // finds them.
 var planted = []string{
 	"BothKeepServing", "DeathTooEarly", "EqualTermAccepted", "LapsedLeaseExtended", "OwnStallBlamed",
+	"AckBeforeApply", "GapAskedForOnce", "GapSkipped", "LossHidden",
 }
 
 // TestPlanted plants the bugs one at a time, and wants a scope that finds each, by a sequence

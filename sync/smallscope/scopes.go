@@ -13,6 +13,9 @@ const (
 
 // Scopes returns those of a size.
 func Scopes(size Size) (all []Scope) {
+	for _, l := range lanes(size) {
+		all = append(all, l.Scope(l.name, depthMax))
+	}
 	for _, r := range elections(size) {
 		all = append(all, r.Scope(r.name, depthMax))
 	}
@@ -68,5 +71,28 @@ func elections(size Size) []named {
 		{"election-faults", Roles{Nodes: 2, Timing: preempt, Units: 14, Late: 2, Losses: 1, Stalls: 1, Crashes: 1, Orders: 1, Faults: 3}},
 		{"election-three-fault", Roles{Nodes: 3, Timing: preempt, Units: 7, Late: 1, Losses: 1, Crashes: 1, Faults: 2}},
 		{"election-three-long", Roles{Nodes: 3, Timing: coarse, Units: 8, Late: 1, Losses: 2, Stalls: 2, Crashes: 1, Cuts: 1, Orders: 1}},
+	}
+}
+
+// namedLane is a stream with the name of its scope.
+type namedLane struct {
+	name string
+	Lane
+}
+
+// lanes are the scopes of a stream.
+func lanes(size Size) []namedLane {
+	if size == Gate {
+		return []namedLane{
+			{"lane-gaps", Lane{Batches: 3, Keeps: 8, Holds: 8, Ticks: 2, Flight: 2}},
+			{"lane-twice", Lane{Batches: 2, Keeps: 8, Holds: 8, Ticks: 2, Flight: 2, Twice: 1}},
+			{"lane-lost", Lane{Batches: 4, Keeps: 2, Holds: 2, Ticks: 1, Flight: 2}},
+			{"lane-restart", Lane{Batches: 2, Keeps: 8, Holds: 8, Ticks: 2, Flight: 2, Restarts: 1}},
+		}
+	}
+	return []namedLane{
+		{"lane-gaps-long", Lane{Batches: 5, Keeps: 8, Holds: 8, Ticks: 6, Flight: 4, Twice: 1}},
+		{"lane-lost-long", Lane{Batches: 6, Keeps: 3, Holds: 3, Ticks: 5, Flight: 3, Twice: 1}},
+		{"lane-restarts", Lane{Batches: 4, Keeps: 3, Holds: 3, Ticks: 4, Flight: 3, Twice: 1, Restarts: 2}},
 	}
 }

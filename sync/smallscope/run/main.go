@@ -20,18 +20,19 @@ func main() {
 	steps := flag.String("steps", "", "a sequence of steps, as a failure prints it")
 	soak := flag.Bool("soak", false, "the large scopes")
 	states := flag.Int("states", 20_000_000, "how many states of a scope to look at, at most")
+	most := flag.Duration("time", 0, "how long to search a scope, at most; 0: until it is through")
 	flag.Parse()
 	size := smallscope.Gate
 	if *soak {
 		size = smallscope.Soak
 	}
-	if err := run(*name, *steps, size, *states); err != nil {
+	if err := run(*name, *steps, size, smallscope.Limit{States: *states, Time: *most}); err != nil {
 		fmt.Fprintln(os.Stderr, "smallscope:", err)
 		os.Exit(1)
 	}
 }
 
-func run(name, steps string, size smallscope.Size, states int) error {
+func run(name, steps string, size smallscope.Size, limit smallscope.Limit) error {
 	scopes := smallscope.Scopes(size)
 	if name != "" {
 		one, there := smallscope.Named(name)
@@ -49,7 +50,7 @@ func run(name, steps string, size smallscope.Size, states int) error {
 	failed := false
 	for _, s := range scopes {
 		fmt.Printf("%s: %s\n", s.Name, s.What)
-		r := smallscope.Search(s, smallscope.Limit{States: states})
+		r := smallscope.Search(s, limit)
 		fmt.Printf("\t%v\n", r)
 		if r.Broken != nil {
 			failed = true
