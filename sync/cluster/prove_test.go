@@ -81,6 +81,10 @@ func TestP2_JoinerTakesTheTableWhileItMoves(t *testing.T) {
 	if told := a.status().Peers[0].Told; told < before/2 {
 		t.Errorf("transfers told %d connections: the lane's backlog gave the rest, so this test shows nothing", told)
 	}
+	// Nor is the backlog told beside it, some 4,100 batches.
+	if again := a.status().Peers[0].Resent; again > 1000 {
+		t.Errorf("%d batches were sent again that the transfer gives", again)
+	}
 }
 
 // REL14: what differs, by whatever fault, is seen by the next rounds and repaired.

@@ -183,6 +183,33 @@ func TestTrailSaysWhereItEnds(t *testing.T) {
 	}
 }
 
+// A round that began before batches which never came proves nothing: what of them it has summed
+// is not known.
+func TestTrailKnowsNothingOfWhatWasPassedOver(t *testing.T) {
+	l := NewLedger(1 << 20)
+	for name, pass := range map[string]func(*Trail){
+		"nothing came before": func(*Trail) {},
+		"one came before":     func(trail *Trail) { trail.Applied(0, 1, l.Tick()) },
+	} {
+		var trail Trail
+		pass(&trail)
+		trail.Skipped(0, 101, l.Tick())
+		if _, behind, ok := trail.After(l, []uint64{100}); behind || !ok {
+			t.Errorf("%s: a lane without anything behind what was passed over counts as behind", name)
+		}
+		at := l.Tick()
+		trail.Applied(0, 101, at)
+		for _, position := range []uint64{0, 1, 50, 99} {
+			if since, behind, ok := trail.After(l, []uint64{position}); ok || behind {
+				t.Errorf("%s: position %d is answered by %d, behind %v", name, position, since, behind)
+			}
+		}
+		if since, _, ok := trail.After(l, []uint64{100}); !ok || since != at {
+			t.Errorf("%s: since %d, %v; want %d", name, since, ok, at)
+		}
+	}
+}
+
 func TestKillTouchesEverything(t *testing.T) {
 	l := NewLedger(1 << 20)
 	since := l.Tick()

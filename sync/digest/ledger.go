@@ -69,6 +69,7 @@ const trailLeast = 64
 
 type trailLane struct {
 	last uint64   // the number of the last batch applied
+	from uint64   // nothing is known of an earlier position: of what came behind it some was skipped
 	at   []uint64 // trailLeast of them until the lane has told more, then trailLength
 }
 
@@ -81,6 +82,9 @@ func (t *Trail) Applied(lane uint16, number, at uint64) {
 	if number >= uint64(len(l.at)) && len(l.at) < trailLength {
 		// Until here every number is its own place, so nothing moves.
 		l.at = append(l.at, make([]uint64, trailLength-len(l.at))...)
+	}
+	if number != l.last+1 {
+		l.from = number
 	}
 	l.last = number
 	l.at[number%uint64(len(l.at))] = at
@@ -113,7 +117,7 @@ func (t *Trail) After(l *Ledger, positions []uint64) (since uint64, behind, ok b
 		case lane.last < position:
 			behind = true
 		case lane.last == position:
-		case lane.last-position > trailLength:
+		case position < lane.from, lane.last-position > trailLength:
 			return 0, false, false
 		default:
 			first = min(first, lane.at[(position+1)%uint64(len(lane.at))])
