@@ -31,14 +31,21 @@ func BenchmarkJoin(b *testing.B) {
 }
 
 func TestMeasure(t *testing.T) {
-	w, err := Measure(2000)
-	if err != nil {
-		t.Fatal(err)
+	var least Wire
+	for _, turn := range []int{2000, BothPorts, OnePort} {
+		w, err := Measure(2000, turn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.New < 60 || w.Update < 20 || w.Delete < 9 || w.New < w.Update || w.Update < w.Delete {
+			t.Errorf("turns of %d: %+v", turn, w)
+		}
+		if w.New < least.New || w.Update < least.Update || w.Delete < least.Delete {
+			t.Errorf("turns of %d: %+v, less than in longer ones: %+v", turn, w, least)
+		}
+		least = w
+		t.Logf("turns of %d: %+v", turn, w)
 	}
-	if w.New < 60 || w.Update < 20 || w.Delete < 9 || w.New < w.Update || w.Update < w.Delete {
-		t.Errorf("%+v", w)
-	}
-	t.Logf("%+v", w)
 }
 
 func TestBeside(t *testing.T) {

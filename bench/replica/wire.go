@@ -32,13 +32,18 @@ func (m *meter) Write(datagram []byte) error {
 	return err
 }
 
-// turn is how many packets a worker takes in a turn under load; at its end it flushes.
-const turn = 64
+// How many packets a worker takes in a turn under load, at whose end it flushes: a burst of
+// one port, and one of both.
+const (
+	OnePort   = 64
+	BothPorts = 128
+)
 
 // Measure tells of so many established, masqueraded TCP connections by a sealed lane over a
-// socket, as a worker does: that they are there, that they have changed, that they have
-// ended. It counts the bytes.
-func Measure(conns int) (w Wire, err error) {
+// socket, as a worker does in turns of so many packets: that they are there, that they have
+// changed, that they have ended. It counts the bytes. In a turn of all of them every datagram
+// but the last is full.
+func Measure(conns, turn int) (w Wire, err error) {
 	load, err := tracker.Fill(conns, 0)
 	if err != nil {
 		return w, err
