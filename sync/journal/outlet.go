@@ -23,8 +23,7 @@ type Socket int
 
 // Write sends one datagram (Way).
 func (s Socket) Write(datagram []byte) error {
-	_, err := unix.Write(int(s), datagram)
-	return err
+	return send(int(s), datagram)
 }
 
 // Link is the way to one peer and whoever holds the sealed session with it.

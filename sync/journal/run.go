@@ -93,8 +93,7 @@ func (u *UDP) WriteRun(run []byte, size int) error {
 	if u.cannot.Load() {
 		return writeEach(u.Socket, run, size)
 	}
-	control := segmentSize(size)
-	_, err := unix.SendmsgN(int(u.Socket), run, control.bytes(), nil, 0)
+	err := sendRun(int(u.Socket), run, size)
 	switch err {
 	case unix.EIO, unix.EINVAL, unix.EMSGSIZE, unix.EOPNOTSUPP, unix.ENOPROTOOPT:
 		// No checksums by the device, a path that fragments such datagrams, an old kernel:
