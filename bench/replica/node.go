@@ -8,6 +8,7 @@ import (
 
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
+	"holdfast/internal/lab"
 	"holdfast/nat"
 	"holdfast/sync/cluster"
 	"holdfast/sync/journal"
@@ -18,8 +19,8 @@ import (
 // timing is that of a machine whose cores are shared.
 var timing = cluster.Timing{Heartbeat: 20e6, Lease: 2000e6, DeadAfter: 3000e6, AloneAfter: 4000e6}
 
-// ends are the addresses of the two nodes.
-var ends = [2]netip.AddrPort{netip.MustParseAddrPort("127.0.7.11:17400"), netip.MustParseAddrPort("127.0.7.12:17400")}
+// ends are the addresses of the two nodes, which no other process has.
+var ends = [2]netip.AddrPort{netip.AddrPortFrom(lab.Loopback(0), 17400), netip.AddrPortFrom(lab.Loopback(1), 17400)}
 
 // Node is a node of a cluster of two.
 type Node struct {

@@ -8,7 +8,8 @@
 // process alone, never by a mount. Every process that the lab starts dies with this
 // one (PR_SET_PDEATHSIG). So the kernel takes everything back by itself, also after
 // SIGKILL, and two laboratories, in one process or in two, cannot meet: no name, no
-// file and no address is shared between them.
+// file and no address is shared between them. Who needs no namespace has addresses of its own on
+// the loopback (Loopback).
 //
 // Close does the same in order and waits for it: first the processes with all they
 // started, then the captures, then the links, then the namespaces.

@@ -12,7 +12,7 @@ import (
 
 // speakers starts two nodes that speak such versions of the language.
 func speakers(t *testing.T, a, b wire.Versions) (x, y *testNode) {
-	addr := [2]netip.AddrPort{netip.MustParseAddrPort("127.0.7.5:17400"), netip.MustParseAddrPort("127.0.7.6:17400")}
+	addr := [2]netip.AddrPort{at(0), at(1)}
 	key := seal.NewKey()
 	here := func(open func() error) error { return open() }
 	x = build{lanes: 1, inside: here, versions: a}.start(t, "a", LinkConfig{Local: addr[0], Peer: addr[1]}, key, 100)

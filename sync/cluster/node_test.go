@@ -11,6 +11,7 @@ import (
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
+	"holdfast/internal/lab"
 	"holdfast/nat"
 	"holdfast/rules/table"
 	"holdfast/sync/journal"
@@ -207,9 +208,13 @@ func (n *testNode) claim(other *testNode) {
 	}
 }
 
+// at is the end of a link of node i, which runs of other processes do not have: they would take
+// each other's datagrams, which then come as those of unknown sessions.
+func at(i int) netip.AddrPort { return netip.AddrPortFrom(lab.Loopback(i), 17400) }
+
 func startPair(t *testing.T) (a, b *testNode, links [2]LinkConfig, key seal.Key) {
 	key = seal.NewKey()
-	addr := [2]netip.AddrPort{netip.MustParseAddrPort("127.0.7.1:17400"), netip.MustParseAddrPort("127.0.7.2:17400")}
+	addr := [2]netip.AddrPort{at(0), at(1)}
 	links = [2]LinkConfig{{Local: addr[0], Peer: addr[1]}, {Local: addr[1], Peer: addr[0]}}
 	a = start(t, "a", links[0], key, 100)
 	b = start(t, "b", links[1], key, 50)
@@ -283,7 +288,7 @@ func TestStuckWorkerLosesTheLease(t *testing.T) {
 }
 
 func TestWrongKeyIsNeverHeard(t *testing.T) {
-	addr := [2]netip.AddrPort{netip.MustParseAddrPort("127.0.7.3:17400"), netip.MustParseAddrPort("127.0.7.4:17400")}
+	addr := [2]netip.AddrPort{at(0), at(1)}
 	a := start(t, "a", LinkConfig{Local: addr[0], Peer: addr[1]}, seal.NewKey(), 100)
 	b := start(t, "b", LinkConfig{Local: addr[1], Peer: addr[0]}, seal.NewKey(), 50)
 	eventually(t, "b has refused a's handshake", func() bool { return b.status().Peers[0].Rejected["unauthentic"] > 0 })
