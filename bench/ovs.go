@@ -38,7 +38,7 @@ func ovsPaths() (paths map[string]string, schema string, err error) {
 	}
 	schema = filepath.Join(share, "vswitch.ovsschema")
 	if _, err := os.Stat(schema); err != nil {
-		return nil, "", fmt.Errorf("Open vSwitch without its schema: %w", err)
+		return nil, "", fmt.Errorf("its schema is missing: Open vSwitch is not installed whole: %w", err)
 	}
 	return paths, schema, nil
 }

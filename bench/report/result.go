@@ -154,15 +154,15 @@ func (r *Result) check() error {
 	return nil
 }
 
-func (r *Row) check() error {
-	if (len(r.Points) == 0) == (r.Missing == "") {
+func (row *Row) check() error {
+	if (len(row.Points) == 0) == (row.Missing == "") {
 		return errors.New("a row has points, or says why it has none")
 	}
-	if r.Missing == "" && r.Better != More && r.Better != Less {
-		return fmt.Errorf("better is %q: must be more or less", r.Better)
+	if row.Missing == "" && row.Better != More && row.Better != Less {
+		return fmt.Errorf("better is %q: must be more or less", row.Better)
 	}
 	seen := map[string]bool{}
-	for _, p := range r.Points {
+	for _, p := range row.Points {
 		if seen[p.At] {
 			return fmt.Errorf("point %q stands twice", p.At)
 		}
@@ -170,7 +170,7 @@ func (r *Row) check() error {
 		if p.Min > p.Value || p.Max < p.Value {
 			return fmt.Errorf("point %q: %g is not between %g and %g", p.At, p.Value, p.Min, p.Max)
 		}
-		if p.OK && !r.Better.Meets(p.Value, p.Must) {
+		if p.OK && !row.Better.Meets(p.Value, p.Must) {
 			return fmt.Errorf("point %q: ok, but %g misses %g", p.At, p.Value, p.Must)
 		}
 	}
