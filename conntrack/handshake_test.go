@@ -243,3 +243,26 @@ func TestF5_Failover(t *testing.T) {
 	<- SA  seq=0  ack=1  => pass ES
 	`)
 }
+
+// TestF5_ThereAndBack: the role goes to another node and comes back. Meanwhile the connection has
+// moved on within what the other node was told, so nothing was told back.
+func TestF5_ThereAndBack(t *testing.T) {
+	trace(t, shake+`
+	-> PA  seq=1     ack=1 len=100     => pass ES
+	<- PA  seq=1     ack=101 len=100   => pass ES
+	!! failover
+	-> PA  seq=101   ack=101 len=5000  => pass ES
+	<- PA  seq=101   ack=5101 len=5000 => pass ES
+	-> A   seq=5101  ack=5101          => pass ES
+	!! back
+	<- PA  seq=5101  ack=5101 len=10   => pass ES
+	-> PA  seq=5101  ack=5111 len=10   => pass ES
+	<- R   seq=900000000               => tcp-reset-invalid ES
+	<- A   seq=5111  ack=5111          => pass ES
+	-> FA  seq=5111  ack=5111          => pass FW
+	!! failover
+	<- FA  seq=5111  ack=5112          => pass LA
+	!! back
+	-> A   seq=5112  ack=5112          => pass TW
+	`)
+}

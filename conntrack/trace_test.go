@@ -64,6 +64,8 @@ type tracer struct {
 	proposal Proposal
 	row      string
 	result   Result
+	former   *Table // the one before the last failover
+	index    uint32 // of the connection there
 }
 
 func newTracer(t *testing.T, isn [2]uint32, nat bool) *tracer {
@@ -135,7 +137,11 @@ func (tr *tracer) step(f []string) {
 		}
 		tr.now += int64(d)
 	case "!!":
-		tr.failover()
+		if f[1] == "back" {
+			tr.back()
+		} else {
+			tr.failover()
+		}
 	case "->", "<-":
 		tr.packet(f)
 	default:
@@ -260,6 +266,7 @@ func (tr *tracer) failover() {
 	if !tr.table.Export(tr.result.Index, tr.now, &s) {
 		tr.fatalf("there is nothing to fail over")
 	}
+	tr.former, tr.index = tr.table, tr.result.Index
 	tr.table = newTable(tr.t, Config{Capacity: 1000, Node: 2})
 	var a Applied
 	if got := tr.table.Apply(&s, tr.now, &a); got != AppliedNew {
@@ -272,6 +279,26 @@ func (tr *tracer) failover() {
 	if again != s {
 		tr.fatalf("exported form is\n\t%+v\n\tand after the way through another table\n\t%+v", s, again)
 	}
+}
+
+// back moves the connection back to the table where it was before the last failover, whose node has
+// given the role up meanwhile, and has heard what is due to be told.
+func (tr *tracer) back() {
+	tr.t.Helper()
+	var was, is, s State
+	tr.former.Export(tr.index, tr.now, &was)
+	for next := tr.former.RoundEdges(0, 3); next != 0; {
+		next = tr.former.RoundEdges(next, 3)
+	}
+	if tr.former.Export(tr.index, tr.now, &is); is != was {
+		tr.fatalf("with its edges rounded it is exported as\n\t%+v\nand not as before\n\t%+v", is, was)
+	}
+	tr.table.Export(tr.result.Index, tr.now, &s)
+	var a Applied
+	if got := tr.former.Apply(&s, tr.now, &a); got != AppliedMerged {
+		tr.fatalf("apply: %v of %+v", got, s)
+	}
+	tr.table, tr.result.Index = tr.former, tr.index
 }
 
 // shake is the handshake that most traces begin with: both sides offer a scale of 7, so

@@ -208,6 +208,7 @@ func (n *Node) decide() bool {
 		n.config.Transition(gate.Active)
 	case Demote:
 		n.config.Lease.Revoke()
+		n.prover.demoted.Store(true)
 		n.config.Transition(gate.Standby)
 	default:
 		return false

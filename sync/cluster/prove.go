@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"sync/atomic"
+
 	"holdfast/conntrack"
 	"holdfast/dataplane/gate"
 	"holdfast/dataplane/packet"
@@ -40,6 +42,10 @@ type prover struct {
 	sums      digest.Sums // ours, to compare with what a peer tells
 	pass      *digest.Pass
 	comparing *comparison // that pass is for
+
+	demoted  atomic.Bool // this node has given the role up: its edges are to be rounded
+	rounding bool        // they are being rounded
+	edges    uint32      // from this entry on
 
 	sealed, batch []byte
 }
@@ -82,6 +88,7 @@ func newShare(n *Node, l *PeerLink) share {
 func (n *Node) Prove() (more bool) {
 	p := &n.prover
 	now := n.clock()
+	more = p.roundEdges()
 	for _, r := range n.remotes {
 		more = p.transfer(r, now) || more
 		more = p.discard(r, now) || more
@@ -89,6 +96,19 @@ func (n *Node) Prove() (more bool) {
 	}
 	more = p.compare(now) || more
 	return p.round(now) || more
+}
+
+// roundEdges takes the edges of connections for no better known than peers were told, once this
+// node has given the role up: who forwards now moves them without telling.
+func (p *prover) roundEdges() bool {
+	if p.demoted.Swap(false) {
+		p.edges, p.rounding = 0, true
+	}
+	if p.rounding {
+		p.edges = p.node.config.Table.RoundEdges(p.edges, proveEntries)
+		p.rounding = p.edges != 0
+	}
+	return p.rounding
 }
 
 // transfer tells a peer more of what it has asked for.
