@@ -137,7 +137,7 @@ func (tr *tracer) step(f []string) {
 		}
 		tr.now += int64(d)
 	case "!!":
-		if f[1] == "back" {
+		if len(f) > 1 && f[1] == "back" {
 			tr.back()
 		} else {
 			tr.failover()

@@ -55,6 +55,17 @@ func printPaths(w io.Writer, paths []api.Path) {
 	}
 }
 
+// lastHeard says what a peer is and when it was heard; of one that is silent, what it was.
+func lastHeard(p *api.Peer) (role, heard string) {
+	switch {
+	case p.Heard < 0:
+		return "UNKNOWN", "never heard"
+	case p.Silent():
+		return "SILENT, was " + p.Role, fmt.Sprintf("for %.0f s", p.Heard)
+	}
+	return p.Role, fmt.Sprintf("heard %.0f ms ago", p.Heard*1e3)
+}
+
 // printStatus writes the screen that somebody reads at three in the morning: what this
 // node is first, what is wrong last.
 func printStatus(w io.Writer, s *api.Status) {
@@ -72,12 +83,9 @@ func printStatus(w io.Writer, s *api.Status) {
 		fmt.Fprintf(t, "group %s\t%s\tterm %d\tactive: %s\t%s\n", g.Name, strings.ToUpper(g.Role), g.Term, active, ready)
 	}
 	for _, p := range s.Peers {
-		heard := "never heard"
-		if p.Heard >= 0 {
-			heard = fmt.Sprintf("heard %.0f ms ago", p.Heard*1e3)
-		}
+		role, heard := lastHeard(&p)
 		fmt.Fprintf(t, "peer %s\t%s\t%s\tsession %s\t%d behind, %d unconfirmed, policy %s, generation %d\t%s\n",
-			p.Name, p.Role, heard, p.Session, p.Behind, p.Unacked, cmp.Or(p.Policy, "not known"), p.Generation, &p.Equality)
+			p.Name, role, heard, p.Session, p.Behind, p.Unacked, cmp.Or(p.Policy, "not known"), p.Generation, &p.Equality)
 		if len(p.Paths) > 1 {
 			printPaths(t, p.Paths)
 		}

@@ -169,6 +169,11 @@ func (n *Node) control(ctx context.Context) {
 			return
 		case e := <-n.events:
 			n.hear(e)
+			if n.beatDue == 0 || e.beat.Yields {
+				// The role is on its way from one node to another, and nobody forwards meanwhile:
+				// who has given it up says so now, and who may take it does.
+				n.Turn()
+			}
 		case <-tick.C:
 			n.Turn()
 		}

@@ -162,6 +162,10 @@ func (e *Election) Step(b Beat, now int64) {
 			e.demote(now, "handed over", fmt.Sprintf("node %d asked for the role", b.Node))
 		}
 	}
+	if b.Role == gate.Active && b.Term > e.self.Term {
+		// Who was to claim first has done so. If that one hands over soon, this node is free to take it.
+		e.self.Yields, e.holdUntil = false, 0
+	}
 	e.self.Term = max(e.self.Term, b.Term)
 }
 

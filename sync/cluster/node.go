@@ -213,6 +213,7 @@ func (n *Node) decide() bool {
 	default:
 		return false
 	}
+	n.beatDue = 0 // the peers are to be told now
 	return true
 }
 

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"slices"
 
 	"holdfast/dataplane/gate"
 	"holdfast/sync/repair"
@@ -32,6 +33,7 @@ type PeerStatus struct {
 	Session     string // none, established
 	Beat        Beat
 	Heard       int64 // CLOCK_BOOTTIME ns, 0: never
+	Knows       bool  // it may know of connections that this node does not: it has claimed the role, or announced some
 	Behind      uint64
 	Unconfirmed uint64
 	Resent      uint64 // batches sent to the peer again
@@ -94,6 +96,19 @@ func (n *Node) Status(now int64) Status {
 	return s
 }
 
+// knows reports whether a peer may know of connections that this node does not. One that has
+// started with nothing, as this node has, does not.
+func (r *remote) knows() bool {
+	h := r.hello.Load()
+	switch {
+	case r.heard.Load() == 0:
+		return false
+	case h == nil || h.Start == wire.StartedFilled || r.forwarded.Load() != 0:
+		return true
+	}
+	return slices.ContainsFunc(h.Sent.Slice(), func(sent uint64) bool { return sent != 0 })
+}
+
 func (r *remote) status() PeerStatus {
 	s := PeerStatus{
 		Name: r.name(), Address: r.link.address(), Session: "none", Heard: r.heard.Load(),
@@ -109,6 +124,7 @@ func (r *remote) status() PeerStatus {
 		s.SamePolicy = h.Policy == r.node.standing.Load().Force
 		s.MTUs = h.MTUs.Slice()
 	}
+	s.Knows = r.knows()
 	s.Language, s.Refused = r.language.status()
 	s.Paths = r.link.status()
 	s.Standing = r.standing.Load()

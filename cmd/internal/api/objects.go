@@ -75,6 +75,16 @@ type Peer struct {
 	Paths      []Path            `json:"paths"`           // ways to it
 }
 
+// Silent reports whether a peer has not been heard for so long that people should look: some
+// heartbeats may be late.
+func (p *Peer) Silent() bool { return p.Heard < 0 || p.Heard > silentAfter }
+
+// silentAfter is how long a peer, or a way to it, may be silent, in seconds.
+const silentAfter = 3
+
+// Silent reports whether nothing has come by a path for long.
+func (p *Path) Silent() bool { return p.Heard < 0 || p.Heard > silentAfter }
+
 // Equality is how the tables of two nodes compare, as the one that does not forward has
 // found. They are compared in shards, over and over.
 type Equality struct {

@@ -25,8 +25,9 @@ import (
 // saved, and taken over by the next:
 //
 //	no peers         before the workers run
-//	peers            at the first promotion, while they run, if no peer was heard until then;
-//	                 a peer that was heard knows better what has ended since
+//	peers            at the first promotion, while they run, if no peer was heard until then that
+//	                 has connections; one that has knows better what has ended since. Where all
+//	                 nodes were restarted, the one that comes to serve uses its own
 //
 // Nothing of it is fatal: a node without its connections is a node that has just been made.
 
@@ -105,7 +106,7 @@ func (s *saving) forget() error {
 }
 
 // promotedAlone takes over what was saved where this node comes to serve before it has heard
-// any peer. The control goroutine of the cluster calls it, so it must not wait.
+// any peer that has connections. The control goroutine of the cluster calls it, so it must not wait.
 func (d *daemon) promotedAlone() {
 	s := &d.saving
 	file := s.file
@@ -114,7 +115,7 @@ func (d *daemon) promotedAlone() {
 	}
 	s.peers = false // once
 	for _, peer := range d.cluster.Status(gate.Now()).Peers {
-		if peer.Heard != 0 {
+		if peer.Knows {
 			d.log.Info("the saved connections are not used: a peer knows newer ones", "peer", peer.Name)
 			return
 		}

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -209,15 +210,37 @@ func prefixStrings(prefixes []netip.Prefix) []string {
 
 // silentPaths names the sync links that a living peer is not heard by.
 func silentPaths(p *api.Peer) (all []string) {
-	if p.Heard < 0 || p.Heard > 3 {
+	if p.Silent() {
 		return nil // that is said already
 	}
 	for _, way := range p.Paths {
-		if way.Kind == cluster.PathSync.String() && (way.Heard < 0 || way.Heard > 3) {
+		if way.Kind == cluster.PathSync.String() && way.Silent() {
 			all = append(all, "peer "+p.Name+" is not heard by the sync link on "+way.Name+": check cable and switch")
 		}
 	}
 	return all
+}
+
+// whyNobody says why this node does not serve though nobody does, and what to do.
+func whyNobody(s *api.Status) string {
+	for i := range s.Peers {
+		if !s.Peers[i].Silent() {
+			return ""
+		}
+	}
+	return "; no peer is heard, and this node serves alone after `alone_after` or, with alone = \"wait\", when `holdfast promote --force` tells it to"
+}
+
+// silentPeer says what it means that a peer is silent.
+func silentPeer(s *api.Status, p *api.Peer) string {
+	serves := slices.ContainsFunc(s.Groups, func(g api.Group) bool { return g.Role == gate.Active.String() })
+	switch {
+	case serves && p.Role == gate.Active.String():
+		return "; this node has taken over, nobody would take over from it; if only the links are cut " + p.Name + " may forward too: look there, and stop its daemon if it does"
+	case serves:
+		return "; nobody would take over from this node"
+	}
+	return ""
 }
 
 // degraded lists what an operator should look at, worst first.
@@ -225,7 +248,7 @@ func degraded(s *api.Status) []string {
 	all := []string{}
 	for _, g := range s.Groups {
 		if g.Active == "" {
-			all = append(all, "group "+g.Name+": no node is active, nothing is forwarded")
+			all = append(all, "group "+g.Name+": no node is active, nothing is forwarded"+whyNobody(s))
 		}
 		if g.Fault != "" {
 			all = append(all, "group "+g.Name+": this node does not serve while another can: "+g.Fault)
@@ -237,8 +260,8 @@ func degraded(s *api.Status) []string {
 		}
 	}
 	for _, p := range s.Peers {
-		if p.Heard < 0 || p.Heard > 3 {
-			all = append(all, "peer "+p.Name+" is not heard: its daemon is down or the sync link is cut; nobody would take over from this node")
+		if p.Silent() {
+			all = append(all, "peer "+p.Name+" is not heard: its daemon is down or stopped, or every sync link to it is cut"+silentPeer(s, &p))
 		} else if p.Incapable != "" {
 			all = append(all, "peer "+p.Name+" "+p.Incapable)
 		} else if p.Priority < 0 {
