@@ -47,7 +47,7 @@ func replicating(ctx context.Context, quick bool, progress io.Writer) (row Row, 
 		Notes: "The node that stands by shares the generator's core, as its peers do: two cores are too few for five parties, and rates say who had the core. " +
 			"So the value is CPU time off to on, 1 is no cost: the least of the rounds of each, because other work on the machine only adds to it; in brackets the rounds one by one. " +
 			"The firewall is billed for the receiving of its datagrams too, which a veth does on the sender's core. " +
-			"Under a flood of new connections a burst admits eight, so that is how many share a datagram and a call. " +
+			"Under a flood of new connections a burst admits eight and a turn takes four bursts: so many share a datagram and a call. " +
 			"Beside it the rates (on / off) and the bytes of the sync link per packet (wire).",
 	}
 	length, rounds := 3*time.Second, 5

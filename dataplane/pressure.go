@@ -27,3 +27,12 @@ func (d *device) admissions(n int) int {
 	}
 	return burstMax >> d.pressure
 }
+
+// shedBursts is how many bursts of a socket a turn takes at most while they shed. What a turn costs
+// once (the datagram that tells the peers, the kicks, a look at the kernel's faces) would
+// else be paid for eight new connections, where it serves 32 as well. A packet waits longer for
+// its turn to end by less than it has waited in a ring that is full: four bursts of 32.
+const shedBursts = 4
+
+// sheds reports whether a burst had more first packets than it may have.
+func (b *burst) sheds() bool { return b.admissions > 0 && b.admitted > b.admissions }

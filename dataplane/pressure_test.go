@@ -23,6 +23,9 @@ func TestB15_FirstPacketsAreShedUnderPressure(t *testing.T) {
 		}
 		r.w.burst.admissions = d.admissions(row.n)
 		left := r.feed(lan, append(frames, data)...)
+		if got, want := r.w.burst.sheds(), row.admitted < row.n-1; got != want {
+			t.Errorf("a burst of %d sheds: %v, want %v", row.n, got, want)
+		}
 		shed := 0
 		for _, why := range r.dropped(lan) {
 			if why != drop.AdmissionShed {

@@ -230,7 +230,12 @@ func (w *Worker) turn() (busy bool) {
 			if sock == nil {
 				continue
 			}
-			busy = w.receive(d, sock) || busy
+			for taken := 1; w.receive(d, sock); taken++ {
+				busy = true
+				if taken == shedBursts || !w.burst.sheds() {
+					break
+				}
+			}
 		}
 	}
 	if w.config.ID == 0 {
