@@ -210,9 +210,12 @@ func (a *Applier) message(f *wire.Frame, now int64) bool {
 // and ends at once: so the life before it ends too, and nothing older comes back.
 func (a *Applier) begin(now int64) bool {
 	over := wire.Delete{Index: a.state.Index, Incarnation: uint32(a.state.Incarnation), Why: conntrack.EndReplaced}
+	// Asked first: where the index means another connection by now, this one is to wait for
+	// the delete that has come.
+	ended := a.limbo.isOver(naming{over.Index, over.Incarnation}, now)
 	done := a.insert(now)
 	a.told(over.Index, over.Incarnation, now)
-	if a.limbo.isOver(naming{over.Index, over.Incarnation}, now) {
+	if ended {
 		a.dead.Add(1)
 		a.remove(&over, now)
 	}

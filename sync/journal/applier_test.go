@@ -474,3 +474,17 @@ func TestRequestIsRepeated(t *testing.T) {
 		t.Errorf("asked %d times, want %d", asked, requestTries)
 	}
 }
+
+// TestADeleteThatCameFirstEndsWhoHasLostItsIndex: the delete of a connection comes first, then
+// the insert of the one that has its index now, and last its own.
+func TestADeleteThatCameFirstEndsWhoHasLostItsIndex(t *testing.T) {
+	b := newSide(t, 64)
+	first, again := tcp(1), tcp(2)
+	again.Index = first.Index
+	b.Apply(tell(end(first)), now)
+	b.Apply(tell(insert(again)), now)
+	b.Apply(tell(insert(first)), now)
+	b.is(t, 1, 1, 0, 0)
+	b.Apply(tell(end(again)), now)
+	b.is(t, 0, 0, 0, 0)
+}
