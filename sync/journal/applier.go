@@ -247,6 +247,11 @@ func (a *Applier) insert(now int64) bool {
 		a.leave(&a.applied.Ours)
 		a.enter(&a.state, now)
 	case conntrack.Stale:
+		if a.applied.Ours.Incarnation > a.state.Incarnation {
+			// A later life has its tuple: nothing more is wanted of it. Asked for again it
+			// would be told again, and again, until its sender hears of that life.
+			a.settled(a.state.Index, uint32(a.state.Incarnation))
+		}
 		a.completed(now)
 		a.shared.Insert(&a.applied.Ours)
 	case conntrack.AppliedDead:

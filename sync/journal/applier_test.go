@@ -488,3 +488,21 @@ func TestADeleteThatCameFirstEndsWhoHasLostItsIndex(t *testing.T) {
 	b.Apply(tell(end(again)), now)
 	b.is(t, 0, 0, 0, 0)
 }
+
+// TestALifeThatHasLostItsTupleIsNotAskedForAgain: an update of it came before its insert, and a
+// later life of the same tuple too.
+func TestALifeThatHasLostItsTupleIsNotAskedForAgain(t *testing.T) {
+	b := newSide(t, 64)
+	first, later := tcp(1), tcp(1)
+	later.Index, later.Incarnation = 9, first.Incarnation+1<<20
+	b.Apply(tell(update(first)), now)
+	b.Apply(tell(insert(later)), now)
+	if got := b.asked(); len(got) != 1 {
+		t.Fatalf("asked for %v", got)
+	}
+	b.Apply(tell(insert(first)), now) // the answer
+	if n := len(b.wanted); n != 0 {
+		t.Errorf("%d connections are wanted", n)
+	}
+	b.is(t, 1, 1, 0, 0)
+}
