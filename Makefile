@@ -109,6 +109,7 @@ SOAK_FUZZTIME ?= 60s
 #	         changes a second for a minute each (root)
 #	simulator  100,000 schedules of clusters in virtual time
 #	smallscope  every interleaving of a few steps of two and three nodes, millions of states
+#	handicaps  a slowed and a lossy build of the daemon, which the benchmark must notice (root)
 #	sizes    pings of 1,000 random sizes up to 65,507 bytes, in both families (root)
 #	test     all tests, shuffled, with the race detector
 #	fuzz     every fuzz target for SOAK_FUZZTIME
@@ -144,6 +145,7 @@ soak: build ## run the full counts (hours) and write docs/soak/DATE.txt, to be c
 	full smallscope ./sync/smallscope 'TestREL5_|TestREL8_'; \
 	full datagrams ./sync/seal 'TestREL25_'; \
 	full rotation ./sync/cluster 'TestREL26_'; \
+	full handicaps ./bench 'TestASlowedBuild|TestALossyBuild'; \
 	full sizes ./cmd/holdfast 'TestK1_PingOfEverySize'; \
 	part test env HOLDFAST_SEED=$(SEED) $(MAKE) --no-print-directory test SHUFFLE=$(SEED) TEST_TIMEOUT=$(SOAK_LIMIT); \
 	part demo bin/holdfast demo --trials $(TRIALS); \
