@@ -25,4 +25,5 @@ const (
 	RequestNotRepeated  = false // a lost request for a connection is not repeated
 	IndexReusedBlindly  = false // an index that is used again loses the connection before
 	EndKeptSecret       = false // a new life is told what was told before it, and who knows of an end does not say so
+	VoteGivenTwice      = false // a vote that a node has is given to another one
 )

@@ -4,7 +4,7 @@ package mutant
 
 // The bugs. A test plants one at a time, before anything runs.
 var (
-	MergeRollsBack, GapAskedForOnce, AckBeforeApply, KillForgotten, NonceReused, DeleteForgotten, TombForgotten, EqualTermAccepted, BothKeepServing, LapsedLeaseExtended, DeathTooEarly, OwnStallBlamed, GapSkipped, LossHidden, DeleteOfAnyLife, WindowOpen, UnreadyClaims, FirstUpdateStays, RequestNotRepeated, IndexReusedBlindly, EndKeptSecret bool
+	MergeRollsBack, GapAskedForOnce, AckBeforeApply, KillForgotten, NonceReused, DeleteForgotten, TombForgotten, EqualTermAccepted, BothKeepServing, LapsedLeaseExtended, DeathTooEarly, OwnStallBlamed, GapSkipped, LossHidden, DeleteOfAnyLife, WindowOpen, UnreadyClaims, FirstUpdateStays, RequestNotRepeated, IndexReusedBlindly, EndKeptSecret, VoteGivenTwice bool
 )
 
 // All are the bugs by name.
@@ -30,4 +30,5 @@ var All = map[string]*bool{
 	"RequestNotRepeated":  &RequestNotRepeated,
 	"IndexReusedBlindly":  &IndexReusedBlindly,
 	"EndKeptSecret":       &EndKeptSecret,
+	"VoteGivenTwice":      &VoteGivenTwice,
 }

@@ -24,6 +24,9 @@ func (e *Election) AskPromote(now int64, force bool) error {
 	if e.self.Role == gate.Active {
 		return fmt.Errorf("this node is active already")
 	}
+	if force && e.votes != nil {
+		return fmt.Errorf("alone = \"witness\": votes decide, and no operator can stand in for them; leave out --force, or take alone = \"serve\" into the policy")
+	}
 	if force {
 		e.alarm = !e.self.Ready
 		e.promote(now, "forced", "holdfast promote --force")

@@ -10,6 +10,8 @@ const (
 	AloneServe Alone = iota
 	// AloneWait never promotes a node that hears nobody, and ends the lease of one that stops hearing its peers.
 	AloneWait
+	// AloneWitness lets votes decide: see votes.
+	AloneWitness
 )
 
 // Timing holds the clocks of an election, all in nanoseconds.

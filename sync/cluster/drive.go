@@ -50,7 +50,15 @@ func (n *Node) Obey() {
 
 func (n *Node) hear(e event) {
 	n.step(e)
-	n.decide()
+	if n.decide() {
+		n.beatDue = 0 // the peers are told with the next turn
+	}
+	switch e.what {
+	case askedForVote:
+		n.answer(e) // after decide: who gives its vote away is mute by then
+	case voted, witnessVoted:
+		n.prolong()
+	}
 }
 
 // Turn lets time pass for the election, carries out what it comes to, and sends a
@@ -59,7 +67,7 @@ func (n *Node) hear(e event) {
 func (n *Node) Turn() {
 	now := n.clock()
 	n.tick(now)
-	if n.decide() {
+	if n.decide() || n.asks() != n.asked {
 		n.beatDue = 0 // tell the peers now
 	}
 	if now >= n.beatDue {
@@ -101,9 +109,17 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 	}
 	readers.Go(func() { n.proving(ctx) })
+	if n.third != nil && n.third.link.paths[0].conn != nil {
+		readers.Go(func() {
+			n.third.read(ctx, func(datagram []byte) { n.ReceiveWitness(datagram) }, n.DueWitness)
+		})
+	}
 	n.control(ctx)
 	for _, r := range n.remotes {
 		r.link.wake() // readers sit in a read
+	}
+	if n.third != nil {
+		n.third.link.wake()
 	}
 	readers.Wait()
 	return nil

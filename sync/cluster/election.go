@@ -51,6 +51,9 @@ const refusalsDead = 3
 //	            a higher claim · lease lapsed · a worker stuck ·
 //	            handed over · alone = "wait" and nobody heard
 //
+// Where votes decide, the way to Active leads by a majority of them (votes.go), and who loses it
+// is demoted.
+//
 // Claims are ordered by (term, lower node number): the lower one yields. Not safe for
 // concurrent use.
 type Election struct {
@@ -72,6 +75,7 @@ type Election struct {
 	damping   damping
 	alarm     bool   // promoted without being ready
 	stalls    uint64 // ticks that came so late that silence proves nothing
+	votes     *votes // nil: votes do not decide
 	pending   Decision
 	history   []Event
 }
@@ -94,6 +98,9 @@ func NewElection(self uint16, priority int32, peers []uint16, timing Timing, alo
 	e := &Election{self: Beat{Node: self, Priority: priority}, priority: priority, timing: timing, alone: alone}
 	for _, p := range peers {
 		e.members = append(e.members, member{beat: Beat{Node: p}})
+	}
+	if alone == AloneWitness {
+		e.votes = newVotes(len(peers), timing)
 	}
 	slices.SortFunc(e.members, func(a, b member) int { return cmp.Compare(a.beat.Node, b.beat.Node) })
 	return e
@@ -183,6 +190,15 @@ func (e *Election) Tick(now int64) {
 		e.started, e.ticked = now, now
 	}
 	e.forgiveOwnStall(now)
+	if e.votes != nil {
+		e.votes.ballot.Look(now)
+		e.votes.claims = false
+		defer func() {
+			if e.votes.asking && !e.votes.claims {
+				e.stopAsking()
+			}
+		}()
+	}
 	e.self.Yields = now < e.holdUntil
 	e.self.Wants = now < e.wantUntil
 	if e.self.Role == gate.Active {
@@ -190,7 +206,9 @@ func (e *Election) Tick(now int64) {
 			e.demote(now, "alone", "no peer heard, and alone = \"wait\"")
 			return
 		}
-		e.handOverIfTroubled(now)
+		if !e.unsupported(now) {
+			e.handOverIfTroubled(now)
+		}
 		return
 	}
 	if active := e.livingActive(now); active != nil {
@@ -244,13 +262,13 @@ func (e *Election) claimIfBest(now int64) {
 			return
 		}
 		if e.best(now, true) {
-			e.promote(now, e.cause(), e.evidence(now))
+			e.claim(now, e.cause(), e.evidence(now))
 		}
 		return
 	}
 	if e.best(now, e.self.Ready) {
 		e.alarm = !e.self.Ready
-		e.promote(now, "nobody serves", e.evidence(now))
+		e.claim(now, "nobody serves", e.evidence(now))
 	}
 }
 
@@ -362,6 +380,7 @@ func (e *Election) promote(now int64, cause, evidence string) {
 
 func (e *Election) demote(now int64, cause, evidence string) {
 	e.self.Role = gate.Standby
+	e.stopAsking()
 	e.alarm = false
 	e.sawActive = true // it was this node itself
 	e.holdUntil = now + 2*e.timing.DeadAfter

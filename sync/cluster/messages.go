@@ -41,6 +41,22 @@ func (r *remote) message(f *wire.Frame) bool {
 			return false
 		}
 		r.onPath(&m)
+	case wire.TypeVoteRequest:
+		var m wire.VoteRequest
+		if m.Decode(f) != nil {
+			return false
+		}
+		if r.fresh {
+			r.node.tell(event{what: askedForVote, from: r, reading: int64(m.Reading), hold: int64(m.Hold), at: r.now})
+		}
+	case wire.TypeVote:
+		var m wire.Vote
+		if m.Decode(f) != nil {
+			return false
+		}
+		if m.Granted {
+			r.node.tell(event{what: voted, from: r, reading: int64(m.Reading), at: r.now})
+		}
 	case wire.TypeNack:
 		var m wire.Nack
 		return m.Decode(f) == nil && r.onNack(&m)
@@ -187,6 +203,7 @@ func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
 	if m.Node != r.number {
 		return false
 	}
+	r.fresh = false
 	r.link.paths[r.by].heard.Store(r.now)
 	if !r.beats.newer(r.under, r.counter) {
 		return true // overtaken on the way: it says what was
@@ -206,11 +223,8 @@ func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
 	if b.Role == gate.Active {
 		r.forwarded.Store(r.now)
 	}
-	select {
-	case r.node.events <- event{beat: b, at: r.now}:
-	default:
-		r.node.shed.Add(1)
-	}
+	r.fresh = true
+	r.node.tell(event{beat: b, at: r.now})
 	return true
 }
 
@@ -315,7 +329,7 @@ func (r *remote) sendHello(peerBoot uint64) {
 }
 
 // sendBeat is called by the control goroutine.
-func (r *remote) sendBeat(b Beat) {
+func (r *remote) sendBeat(b Beat, request *wire.VoteRequest) {
 	m := wire.Heartbeat{Node: b.Node, Role: b.Role, Priority: b.Priority, Term: b.Term, Sent: r.sent()}
 	for _, c := range []struct {
 		set  bool
@@ -332,6 +346,9 @@ func (r *remote) sendBeat(b Beat) {
 	}
 	m.Acked.Set(acked[:lanes])
 	r.beatBatch = m.Append(wire.AppendControlHeader(r.beatBatch[:0]))
+	if request != nil {
+		r.beatBatch = request.Append(r.beatBatch)
+	}
 	if !r.link.several() {
 		r.link.Send(laneBeats, r.beatSealed, r.beatBatch)
 		return

@@ -37,6 +37,7 @@ type Config struct {
 	Timing   Timing
 	Alone    Alone
 	Links    []LinkConfig
+	Witness  *PeerLink // the way to the witness; nil: there is none
 	Keys     []seal.Key
 	Standing wire.Standing // which policies this node has at the start
 	MTUs     []uint16      // of the ports, by number, in bytes; told to the peers
@@ -98,6 +99,10 @@ type Node struct {
 	standing atomic.Pointer[wire.Standing]
 	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
 
+	third   *third // the way to the witness; nil: there is none
+	vouched int64  // the reading at which every worker was last known to move; the control goroutine's
+	asked   bool   // the last heartbeat has asked for votes; likewise
+
 	kills    kills
 	ledger   *digest.Ledger
 	prover   prover
@@ -106,8 +111,33 @@ type Node struct {
 
 // event is something for the control goroutine.
 type event struct {
+	what happening
 	beat Beat
 	at   int64 // CLOCK_BOOTTIME ns
+
+	from    *remote // who asks for this node's vote, or has given its own
+	reading int64   // that the request bears, ns of the asker's clock
+	hold    int64   // for how long it asks, ns
+}
+
+// happening says what an event is.
+type happening uint8
+
+const (
+	heardBeat happening = iota
+	askedForVote
+	voted
+	witnessVoted
+)
+
+// tell hands an event to the control goroutine. Where it does not keep up the event is lost,
+// like the datagram that it came by.
+func (n *Node) tell(e event) {
+	select {
+	case n.events <- e:
+	default:
+		n.shed.Add(1)
+	}
 }
 
 // number gives every node a number that all agree on: the rank of its address among the
@@ -156,6 +186,9 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 		n.remotes = append(n.remotes, r)
 		peers = append(peers, r.number)
 	}
+	if c.Witness != nil {
+		n.third = &third{courier: newCourier(c.Witness)}
+	}
 	n.election = NewElection(n.number, c.Priority, peers, c.Timing, c.Alone)
 	n.election.SetGeneration(c.Standing.Kept.Number)
 	return n, nil
@@ -164,7 +197,14 @@ func NewNode(c Config, links []*PeerLink) (*Node, error) {
 func (n *Node) step(e event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.election.Step(e.beat, e.at)
+	switch e.what {
+	case heardBeat:
+		n.election.Step(e.beat, e.at)
+	case voted:
+		n.election.Voted(e.from.number, e.reading, n.clock())
+	case witnessVoted:
+		n.election.WitnessVoted(e.reading, n.clock())
+	}
 }
 
 func (n *Node) tick(now int64) {
@@ -172,7 +212,7 @@ func (n *Node) tick(now int64) {
 	for {
 		select {
 		case e := <-n.events:
-			n.step(e)
+			n.hear(e)
 			continue
 		default:
 		}
@@ -204,7 +244,8 @@ func (n *Node) decide() bool {
 	case Promote:
 		now := n.clock()
 		n.moved = now
-		n.config.Lease.Grant(now + n.config.Timing.Lease)
+		n.vouched = now
+		n.config.Lease.Grant(n.supported(now) + n.config.Timing.Lease)
 		n.config.Transition(gate.Active)
 	case Demote:
 		n.config.Lease.Revoke()
@@ -223,9 +264,13 @@ func (n *Node) beat() {
 	reading := n.clock()
 	n.mu.Lock()
 	b := n.election.Beat()
+	request := n.request(reading)
 	n.mu.Unlock()
 	for _, r := range n.remotes {
-		r.sendBeat(b)
+		r.sendBeat(b, request)
+	}
+	if n.third != nil && request != nil {
+		n.third.send(request.Append)
 	}
 	if b.Role != gate.Active {
 		return
@@ -237,7 +282,10 @@ func (n *Node) beat() {
 	case reading-n.moved < n.config.Timing.Lease/2:
 		moved = true // a worker sleeps for some ms when idle; half a lease is not sleep
 	}
-	if moved && n.config.Lease.Extend(reading, reading+n.config.Timing.Lease) {
+	if moved {
+		n.vouched = reading
+	}
+	if moved && n.extend(reading) {
 		n.served.Store(reading)
 		return
 	}
@@ -266,8 +314,12 @@ func (n *Node) Leave() {
 	b := n.election.Beat()
 	n.mu.Unlock()
 	b.Ready = false
+	request := n.request(n.clock())
 	for _, r := range n.remotes {
-		r.sendBeat(b)
+		r.sendBeat(b, request)
+	}
+	if n.third != nil && request != nil {
+		n.third.send(request.Append)
 	}
 }
 

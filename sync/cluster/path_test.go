@@ -7,6 +7,7 @@ import (
 
 	"holdfast/dataplane/gate"
 	"holdfast/sync/journal"
+	"holdfast/internal/lab"
 	"holdfast/sync/seal"
 )
 
@@ -27,8 +28,9 @@ func (c cable) Write(datagram []byte) error {
 // TestASecondLinkGoesOnWhereTheFirstIsCut: two nodes with two links to each other, real sockets.
 // The first is cut: nobody takes over, and what is begun afterwards is on both nodes.
 func TestASecondLinkGoesOnWhereTheFirstIsCut(t *testing.T) {
-	at := netip.MustParseAddrPort
-	ends := [2][2]netip.AddrPort{{at("127.0.8.1:17401"), at("127.0.8.2:17401")}, {at("127.0.9.1:17402"), at("127.0.9.2:17402")}}
+	at := netip.AddrPortFrom
+	a, b := lab.Loopback(0), lab.Loopback(1)
+	ends := [2][2]netip.AddrPort{{at(a, 17401), at(b, 17401)}, {at(a, 17402), at(b, 17402)}}
 	var cut atomic.Bool
 	key := seal.NewKey()
 	how := build{

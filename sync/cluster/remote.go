@@ -53,6 +53,7 @@ type remote struct {
 	counter               uint64           // its counter,
 	on                    seal.Lane        // and its lane
 	beats                 order            // of the peer's beats
+	fresh                 bool             // the beat before the message at hand was not overtaken
 	answers               chan wire.Killed // to kills of the peer, for the reader to send
 	outbox                chan []byte      // other control batches, likewise
 

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"slices"
 	"sync"
 
@@ -25,8 +24,8 @@ type rotation struct {
 //	2     B A     B A        in any order: whoever has B first is accepted by the other
 //	3     B       B          A is worth nothing any more
 func (n *Node) SetKeys(keys []seal.Key) (changed bool, err error) {
-	if len(keys) == 0 || len(keys) > seal.MaxKeys || slices.Contains(keys, seal.Key{}) {
-		return false, fmt.Errorf("%d keys: one is needed, %d are possible, and none may be zeros", len(keys), seal.MaxKeys)
+	if err := checkKeys(keys); err != nil {
+		return false, err
 	}
 	n.rotation.mu.Lock()
 	defer n.rotation.mu.Unlock()
@@ -37,6 +36,9 @@ func (n *Node) SetKeys(keys []seal.Key) (changed bool, err error) {
 	n.rotation.keys = next
 	for _, r := range n.remotes {
 		r.keys.Store(&next)
+	}
+	if n.third != nil {
+		n.third.keys.Store(&next)
 	}
 	return true, nil
 }

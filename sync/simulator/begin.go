@@ -8,6 +8,8 @@ func (w *World) begin(x Step) {
 	switch {
 	case x.Action <= KillOne:
 		w.beginWork(x)
+	case x.Action >= Secede && x.Action <= Forget:
+		w.beginThird(x)
 	case x.Action >= Lose && x.Action <= Cut:
 		w.beginLink(x)
 	default:

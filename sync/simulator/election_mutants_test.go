@@ -11,16 +11,19 @@ import (
 
 // TestPlantedInElections plants the bugs that let two nodes forward, and wants a schedule of
 // elections that finds each: two promotions that both stand on a healed partition, a revived
-// node that keeps its lease, an equal term accepted.
+// node that keeps its lease, an equal term accepted; and a vote that is given to two.
 func TestPlantedInElections(t *testing.T) {
 	const limit = 1500
-	for _, name := range []string{"BothKeepServing", "LapsedLeaseExtended", "EqualTermAccepted"} {
+	for _, name := range []string{"BothKeepServing", "LapsedLeaseExtended", "EqualTermAccepted", "VoteGivenTwice"} {
 		planted := mutant.All[name]
 		*planted = true
 		var broken *Broken
 		seed := uint64(0)
 		for ; seed < limit && broken == nil; seed++ {
 			s := PlanElection(seed)
+			if name == "VoteGivenTwice" {
+				s = PlanWitness(seed)
+			}
 			if s.Shape.Nodes > 3 {
 				continue // two find as much in a tenth of the time
 			}

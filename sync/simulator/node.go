@@ -126,7 +126,7 @@ func (n *node) start() (err error) {
 		return fmt.Errorf("simulator: node %d: %w", n.id+1, err)
 	}
 	n.pool = nat.NewPool()
-	links, configs, err := n.open()
+	links, configs, third, err := n.open()
 	if err != nil {
 		return fmt.Errorf("simulator: node %d: %w", n.id+1, err)
 	}
@@ -137,7 +137,7 @@ func (n *node) start() (err error) {
 	n.appliers = nil
 	n.cluster, err = cluster.NewNode(cluster.Config{
 		Name: fmt.Sprint("n", n.id+1), Group: "g", Priority: int32(100 - 10*n.id), Timing: w.shape.Timing, Alone: w.shape.Alone,
-		Links: configs, Keys: w.keys, Capacity: capacity, Table: n.table, TransferCredit: 16,
+		Links: configs, Witness: third, Keys: w.keys, Capacity: capacity, Table: n.table, TransferCredit: 16,
 		Lease: &n.lease, Progress: n.progress, Journals: n.lanes, Shared: n.shared,
 		Applier: n.newApplier, Kill: n.obeyKill, Transition: n.transition, Now: n.local,
 	}, links)
@@ -161,7 +161,7 @@ func (n *node) secret() (s conntrack.Secret) {
 const capacity = 256
 
 // open makes the links and the lanes.
-func (n *node) open() (links []*cluster.PeerLink, configs []cluster.LinkConfig, err error) {
+func (n *node) open() (links []*cluster.PeerLink, configs []cluster.LinkConfig, third *cluster.PeerLink, err error) {
 	w := n.world
 	var seed [32]byte
 	binary.BigEndian.PutUint64(seed[:], w.schedule.Seed)
@@ -181,13 +181,16 @@ func (n *node) open() (links []*cluster.PeerLink, configs []cluster.LinkConfig, 
 		n.connect(l, peer.id)
 		links, configs, ways = append(links, l), append(configs, config), append(ways, &l.Link)
 	})
+	if err == nil {
+		third, err = n.witnessLink(life)
+	}
 	outlet := journal.NewOutlet(ways)
 	n.lanes = nil
 	for i := range w.shape.Workers {
 		n.lanes = append(n.lanes, journal.NewKeeping(w.shape.Backlog, uint16(i), outlet))
 	}
 	n.shared = journal.NewShared(journal.NewKeeping(w.shape.Backlog, uint16(w.shape.Workers), outlet))
-	return links, configs, err
+	return links, configs, third, err
 }
 
 func (n *node) newApplier() *journal.Applier {
@@ -202,6 +205,9 @@ func (n *node) plan() {
 	w := n.world
 	n.every(5*ms, func() {
 		n.peers(func(i int, _ *node) { n.cluster.Due(i) })
+		if w.third != nil {
+			n.cluster.DueWitness()
+		}
 	})
 	n.every(w.shape.Timing.Heartbeat/2, func() {
 		n.obey()

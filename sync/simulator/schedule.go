@@ -30,6 +30,7 @@ type Shape struct {
 	Timing  cluster.Timing
 	Alone   cluster.Alone
 	Paths   []cluster.PathKind // between two nodes, besides the first
+	Witness bool               // there is one
 	Backlog uint64             // batches that a lane keeps
 	Flows   int
 	End     int64 // ns: the faults stop, the network heals, and everything must come right
@@ -50,6 +51,11 @@ const (
 	Demote                     // `holdfast demote`
 	Ail                        // a node has a trouble: Amount off its priority, or a fault from 80 on
 	Sever                      // every sync link between two nodes is cut, in both directions
+
+	Secede // the way between a node and the witness is cut: Amount 1 to it, 2 from it, 0 both
+	Garble // the way between a node and the witness loses, delays and doubles datagrams
+	Doze   // the witness stands still
+	Forget // the witness dies, and is started again, at Until
 
 	Lose      // Amount per mille of the datagrams of a link
 	Burst     // losses come in runs: Amount per mille begin one
@@ -73,7 +79,8 @@ const (
 
 var actionNames = [actions]string{
 	Open: "open", Exchange: "exchange", Close: "close", Reset: "reset", KillRule: "kill-rule", KillOne: "kill-one",
-	Promote: "promote", Demote: "demote", Ail: "ail", Sever: "sever", Lose: "lose", Burst: "burst", Duplicate: "duplicate", Reorder: "reorder",
+	Promote: "promote", Demote: "demote", Ail: "ail", Sever: "sever", Secede: "secede", Garble: "garble", Doze: "doze", Forget: "forget",
+	Lose: "lose", Burst: "burst", Duplicate: "duplicate", Reorder: "reorder",
 	Delay: "delay", Flip: "flip", Truncate: "truncate", Replay: "replay", Narrow: "narrow", Cut: "cut", Part: "part",
 	Pause: "pause", Hiccup: "hiccup", Jam: "jam", Leap: "leap", Crash: "crash", Leave: "leave",
 }

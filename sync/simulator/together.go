@@ -1,5 +1,7 @@
 package simulator
 
+import "holdfast/sync/cluster"
+
 // together checks the invariant that elections are for: at most one node forwards. The written
 // rule admits one window where there is no witness: two nodes between which every path is
 // cut, or loses what goes by it, may both serve, until they hear each other again. So two nodes
@@ -12,6 +14,10 @@ func (l *law) together(w *World) {
 				continue
 			}
 			l.split = true
+			if w.shape.Alone == cluster.AloneWitness {
+				w.broken("INV1", "nodes %d and %d both forward, although votes decide", a.id+1, b.id+1)
+				return
+			}
 			if w.crossed(a, b) {
 				l.crossings = true
 				continue

@@ -26,6 +26,7 @@ type World struct {
 	links [][]*link   // [from][to]
 	more  [][][]*link // [path-1][from][to]
 	flows []*flow
+	third *third // the witness; nil: there is none
 
 	burst     bool // more packets come in the turn that a worker takes now
 	datagrams uint64
@@ -140,6 +141,11 @@ func (w *World) end() {
 
 // play starts the nodes and takes the schedule's steps.
 func (w *World) play() (Result, error) {
+	if w.third != nil {
+		if err := w.third.start(); err != nil {
+			return Result{}, err
+		}
+	}
 	for _, n := range w.nodes {
 		if err := n.start(); err != nil {
 			return Result{}, err
@@ -173,6 +179,9 @@ func newWorld(s Schedule) *World {
 	w.lay()
 	for i := range s.Shape.Nodes {
 		w.nodes = append(w.nodes, &node{world: w, id: i, drift: w.rng.Int64N(1001) - 500, base: 1000*second + w.rng.Int64N(1000*second)})
+	}
+	if s.Shape.Witness {
+		w.third = newThird(w)
 	}
 	for i := range s.Shape.Flows {
 		w.flows = append(w.flows, newFlow(w, i))

@@ -102,6 +102,8 @@ const (
 	TypeTableSums       Type = 35
 	TypeTableRequest    Type = 36
 	TypePath            Type = 40
+	TypeVoteRequest     Type = 41
+	TypeVote            Type = 42
 )
 
 var typeNames = map[Type]string{
@@ -110,6 +112,7 @@ var typeNames = map[Type]string{
 	TypeInsert: "insert", TypeUpdate: "update", TypeDelete: "delete", TypeAckRequest: "ack-request",
 	TypeNeighbor: "neighbor", TypeKill: "kill", TypeKilled: "killed", TypePoison: "poison",
 	TypeDigest: "digest", TypeProof: "proof", TypeTransferRequest: "transfer-request", TypeTransferEnd: "transfer-end", TypePath: "path",
+	TypeVoteRequest: "vote-request", TypeVote: "vote",
 	TypeStanding: "standing", TypeOrder: "order", TypeAnswer: "answer", TypeFetch: "fetch", TypeChunk: "chunk",
 	TypeTableChange: "table-change", TypeTableSums: "table-sums", TypeTableRequest: "table-request",
 }

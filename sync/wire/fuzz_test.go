@@ -61,6 +61,8 @@ func FuzzProof(f *testing.F)  { fuzz(f, TypeProof, "proof") }
 func FuzzTransferRequest(f *testing.F) {
 	fuzz(f, TypeTransferRequest, "transfer-request")
 }
+func FuzzVoteRequest(f *testing.F) { fuzz(f, TypeVoteRequest, "vote-request") }
+func FuzzVote(f *testing.F)        { fuzz(f, TypeVote, "vote") }
 func FuzzPath(f *testing.F)        { fuzz(f, TypePath, "path") }
 func FuzzTransferEnd(f *testing.F) { fuzz(f, TypeTransferEnd, "transfer-end") }
 

@@ -210,6 +210,8 @@ var messages = map[string]struct {
 		}}, func() message { return new(TableSums) },
 	},
 	"table-request": {&TableRequest{Tables: []string{"brutes", "offices"}}, func() message { return new(TableRequest) }},
+	"vote-request":  {&VoteRequest{Reading: 1 << 40, Hold: 150e6, Term: 7}, func() message { return new(VoteRequest) }},
+	"vote":          {&Vote{Reading: 1 << 40, Granted: true}, func() message { return new(Vote) }},
 	"path":          {&Path{Path: 1, Hears: 5}, func() message { return new(Path) }},
 	"transfer-end":  {&TransferEnd{ID: 2, Cut: 0x7770001, Whole: true}, func() message { return new(TransferEnd) }},
 }

@@ -353,6 +353,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"digest, half a sum":     {(&Digest{Round: 1, Bits: 1, Sums: make([]byte, 12)}).Append(nil), BadValue},
 		"digest, past the end":   {(&Digest{Round: 1, Bits: 1, First: 1, Sums: make([]byte, 16)}).Append(nil), BadValue},
 		"digest, no sum":         {(&Digest{Round: 1, Bits: 1}).Append(nil), BadValue},
+		"vote-request, too long": {(&VoteRequest{Hold: HoldMax + 1}).Append(nil), BadValue},
+		"vote, a flag":           {append([]byte{byte(TypeVote), 2}, (&Vote{}).Append(nil)[2:]...), BadFlags},
 		"path, beyond all":       {(&Path{Path: PathsMax}).Append(nil), BadValue},
 		"proof, more than there": {(&Proof{Round: 1, Shards: 4, Moving: 3, Divergent: 2}).Append(nil), BadValue},
 		"transfer, no id":        {(&TransferRequest{}).Append(nil), BadValue},

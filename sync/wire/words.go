@@ -39,6 +39,8 @@ func Words(f *Frame) ([]Field, error) {
 		return nodeWords(f)
 	case TypePath:
 		return pathWords(f)
+	case TypeVoteRequest, TypeVote:
+		return voteWords(f)
 	case TypeAck, TypeAckRequest, TypeNack, TypeLost, TypeUpdateRequest, TypeEnded:
 		return laneWords(f)
 	case TypeNeighbor, TypeKill, TypeKilled, TypePoison:
@@ -233,6 +235,15 @@ func laneWords(f *Frame) ([]Field, error) {
 	}
 	var m UpdateRequest
 	return said(&m, f, func() []Field { return []Field{{"index", m.Index}, {"life", low(m.Incarnation)}} })
+}
+
+func voteWords(f *Frame) ([]Field, error) {
+	if f.Type == TypeVote {
+		var m Vote
+		return said(&m, f, func() []Field { return []Field{{"reading", m.Reading}, {"granted", m.Granted}} })
+	}
+	var m VoteRequest
+	return said(&m, f, func() []Field { return []Field{{"reading", m.Reading}, {"hold", m.Hold}, {"term", m.Term}} })
 }
 
 func pathWords(f *Frame) ([]Field, error) {

@@ -24,6 +24,7 @@ func main() {
 	seed := flag.Uint64("seed", 0, "the schedule, or the first of several")
 	count := flag.Int("schedules", 0, "how many to run; 1 with --seed, otherwise 1000")
 	elections := flag.Bool("elections", false, "schedules in which almost everything is about who serves")
+	witness := flag.Bool("witness", false, "schedules of elections in which votes decide")
 	trace := flag.Bool("trace", false, "print what happens")
 	shrink := flag.Bool("shrink", false, "take steps away from a schedule that breaks an invariant while it still does")
 	without := flag.String("without", "", "steps to leave out: numbers with commas")
@@ -36,7 +37,7 @@ func main() {
 			*count = 1
 		}
 	}
-	if err := run(*seed, *count, options{*trace, *shrink, *elections, *without}); err != nil {
+	if err := run(*seed, *count, options{*trace, *shrink, *elections, *witness, *without}); err != nil {
 		fmt.Fprintln(os.Stderr, "simulator:", err)
 		os.Exit(1)
 	}
@@ -44,8 +45,8 @@ func main() {
 
 // options of a run.
 type options struct {
-	trace, shrink, elections bool
-	without                  string
+	trace, shrink, elections, witness bool
+	without                           string
 }
 
 func run(first uint64, count int, o options) error {
@@ -72,6 +73,9 @@ func run(first uint64, count int, o options) error {
 
 // plan makes the schedule of a seed.
 func (o options) plan(seed uint64) simulator.Schedule {
+	if o.witness {
+		return simulator.PlanWitness(seed)
+	}
 	if o.elections {
 		return simulator.PlanElection(seed)
 	}
