@@ -98,7 +98,7 @@ Exit status: 0 done; 1 refused, not found or (status) degraded; 2 wrong usage;
 		return fmt.Errorf("%w: %s: %w; see `%s --help`", api.ErrUsage, cmd.CommandPath(), err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newRun(), newCheck(c), newStatus(c), newConns(c), newKill(c), newWatch(c), newPromote(c), newDemote(c),
+		newRun(), newWitness(c), newCheck(c), newStatus(c), newConns(c), newKill(c), newWatch(c), newPromote(c), newDemote(c),
 		newRules(c), newExplain(c), newPlan(c), newReload(c), newConfirm(c),
 		newDrops(c), newCrashes(c), newGateways(c), newTables(c), newDetach(c), newKey(), newSync(c), newDemo(c), newVersion(c),
 	)

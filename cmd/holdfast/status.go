@@ -90,6 +90,16 @@ func printStatus(w io.Writer, s *api.Status) {
 			printPaths(t, p.Paths)
 		}
 	}
+	if v := s.Witness; v != nil {
+		heard, granted := "never heard", ""
+		if v.Heard >= 0 {
+			heard = fmt.Sprintf("heard %.0f ms ago", v.Heard*1e3)
+		}
+		if v.Granted >= 0 && v.Granted <= 1 {
+			granted = "votes for this node"
+		}
+		fmt.Fprintf(t, "witness %s\t\t%s\t%s\n", v.Address, heard, granted)
+	}
 	for _, p := range s.Ports {
 		carrier := "up"
 		if !p.Carrier {

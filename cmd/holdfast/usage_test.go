@@ -45,6 +45,9 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"demo", "--trials", "many"}, []string{"many"}},
 		{[]string{"version", "x"}, []string{`"x"`}},
 		{[]string{"detach", "--all"}, []string{"--all"}},
+		{[]string{"witness"}, []string{"--key-file", "holdfast witness --help"}},
+		{[]string{"witness", "--key-file", "k", "--address", "here"}, []string{"--address", "here"}},
+		{[]string{"witness", "--key-file", "k", "--address", "192.0.2.9:1", "--node", "192.0.2.1:1"}, []string{"--node once for each"}},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
 			holdfast(t, append([]string{"--socket", none}, row.args...)...).refused(t, exitUsage, append(row.words, "wrong usage")...)

@@ -26,6 +26,10 @@ func Check(n *Node, p *Policy) error {
 	if len(n.Links) > 0 {
 		n.checkPriority(d, groups)
 	}
+	if alone := p.Cluster.Alone; alone.V == AloneWitness && (len(n.Links) == 0 || !n.Witness.Peer.Written()) {
+		d.refuse(alone.Pos, fmt.Sprintf(`alone = "witness", and %s names no peers or no witness`, n.File),
+			`add witness = { address = "192.0.2.1:7401", peer = "203.0.113.7:7401" } to its [cluster], or use "serve" or "wait"`)
+	}
 	return d.errs.orNil()
 }
 

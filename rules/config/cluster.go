@@ -26,7 +26,7 @@ type Alone uint8
 const (
 	AloneServe   Alone = iota // serve, with an alarm where it was not ready
 	AloneWait                 // wait, and stop when the peers fall silent
-	AloneWitness              // ask the witness
+	AloneWitness              // let the votes of the nodes and of a witness decide
 )
 
 // String returns the word of the file.
@@ -51,7 +51,7 @@ func (d *decoder) readCluster(t *table) Cluster {
 	one(t, "alone_after", duration(time.Millisecond, time.Hour), &c.AloneAfter)
 	one(t, "preempt_after", duration(time.Second, time.Hour), &c.PreemptAfter)
 	one(t, "defer_max", duration(time.Millisecond, 100*time.Millisecond), &c.DeferMax)
-	t.close("the node file's [cluster]", "key_file", "key_log", "links", "priority")
+	t.close("the node file's [cluster]", "key_file", "key_log", "links", "priority", "witness")
 	if len(d.errs) == faults {
 		c.check(d)
 	}
@@ -64,9 +64,6 @@ func (c *Cluster) check(d *decoder) {
 	if c.AloneAfter.V < c.DeadAfter.V {
 		d.refuse(either(c.AloneAfter, c.DeadAfter), fmt.Sprintf("alone_after (%s) is shorter than dead_after (%s)", said(c.AloneAfter), said(c.DeadAfter)),
 			"make alone_after at least dead_after")
-	}
-	if c.Alone.V == AloneWitness {
-		d.refuse(c.Alone.Pos, `alone = "witness" is not built yet`, `use "serve" or "wait"`)
 	}
 }
 

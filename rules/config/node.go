@@ -21,6 +21,7 @@ type Node struct {
 	Devices     []Device      // sorted by port
 	KeyFile     Value[string] // path, resolved likewise; not Written where there is no cluster
 	KeyLog      Value[string] // path, resolved likewise; not Written: session keys stay in memory
+	Witness     Witness       // not Written: there is none
 	Links       []Link        // in the order of the file, all to the same peers; none: this node is alone
 	Priority    []Priority    // sorted by group
 	Connections Value[uint32] // capacity of the connection table
@@ -46,6 +47,14 @@ type Link struct {
 	Device  Value[string]
 	Address Value[netip.AddrPort]   // ours
 	Peers   []Value[netip.AddrPort] // theirs, at least one
+}
+
+// Witness is the way to the witness.
+type Witness struct {
+	Pos     Position
+	Device  Value[string]         // not Written: any
+	Address Value[netip.AddrPort] // ours
+	Peer    Value[netip.AddrPort] // the witness's
 }
 
 // Priority is this node's rank in electing a group's active node; more wins.
@@ -169,6 +178,13 @@ func (n *Node) readCluster(t *table) {
 		many(row, "peers", endpoint, &link.Peers)
 		row.close("")
 		n.Links = append(n.Links, link)
+	}
+	if row := t.sub("witness"); row.n != nil {
+		n.Witness.Pos = row.pos
+		one(row, "device", deviceName, &n.Witness.Device)
+		need(row, "address", endpoint, `"192.0.2.1:7401"`, &n.Witness.Address)
+		need(row, "peer", endpoint, `"203.0.113.7:7401"`, &n.Witness.Peer)
+		row.close("")
 	}
 	if ranks := t.sub("priority"); ranks.n != nil {
 		for _, f := range ranks.n.fields {

@@ -47,6 +47,7 @@ type build struct {
 	backlog  uint64                   // of each lane, in batches; 0: as in production
 	inside   func(func() error) error // where its sockets are opened
 	versions wire.Versions            // of the language; zero: today's
+	witness  *LinkConfig              // nil: there is none
 	links    func([]*PeerLink)        // looks at them before they are used; nil: nobody
 	tables   []table.Plan             // none: the node knows nothing of tables, as older ones do
 }
@@ -67,8 +68,18 @@ func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key,
 	if err != nil {
 		t.Fatal(err)
 	}
+	alone, third := AloneServe, []*PeerLink{nil}
+	if how.witness != nil {
+		alone = AloneWitness
+		if third, err = OpenLinks([]LinkConfig{*how.witness}, Life{Keys: []seal.Key{key}}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if how.links != nil {
 		how.links(links)
+		if how.witness != nil {
+			how.links(third)
+		}
 	}
 	if n.table, err = conntrack.New(conntrack.Config{Capacity: capacity, Node: Number([]LinkConfig{link})}); err != nil {
 		t.Fatal(err)
@@ -92,7 +103,7 @@ func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key,
 		tables = func() *table.Tables { return n.tables }
 	}
 	n.node, err = NewNode(Config{
-		Name: name, Tables: tables, Versions: how.versions, Priority: priority, Timing: slow, Links: []LinkConfig{link}, Keys: []seal.Key{key}, Standing: wire.Standing{Kept: wire.Generation{Number: 1, Hash: 1}, Force: 1},
+		Name: name, Tables: tables, Versions: how.versions, Priority: priority, Timing: slow, Alone: alone, Witness: third[0], Links: []LinkConfig{link}, Keys: []seal.Key{key}, Standing: wire.Standing{Kept: wire.Generation{Number: 1, Hash: 1}, Force: 1},
 		Table: n.table, Lease: &n.lease, Progress: []*gate.Progress{progress}, Journals: n.lanes, Shared: shared,
 		Applier: func() *journal.Applier {
 			return journal.NewApplier(n.table, nat.NewPool(), shared, func(*wire.Neighbor) {})
@@ -126,8 +137,13 @@ func (how build) start(t *testing.T, name string, link LinkConfig, key seal.Key,
 		if err := n.node.Run(ctx); err != nil {
 			t.Error(err)
 		}
-		if err := links[0].Close(); err != nil {
-			t.Error(err)
+		if third[0] != nil {
+			links = append(links, third[0])
+		}
+		for _, l := range links {
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	}()
 	t.Cleanup(n.end)

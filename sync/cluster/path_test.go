@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"holdfast/dataplane/gate"
-	"holdfast/sync/journal"
 	"holdfast/internal/lab"
+	"holdfast/sync/journal"
 	"holdfast/sync/seal"
 )
 
@@ -29,8 +29,8 @@ func (c cable) Write(datagram []byte) error {
 // The first is cut: nobody takes over, and what is begun afterwards is on both nodes.
 func TestASecondLinkGoesOnWhereTheFirstIsCut(t *testing.T) {
 	at := netip.AddrPortFrom
-	a, b := lab.Loopback(0), lab.Loopback(1)
-	ends := [2][2]netip.AddrPort{{at(a, 17401), at(b, 17401)}, {at(a, 17402), at(b, 17402)}}
+	here, there := lab.Loopback(0), lab.Loopback(1)
+	ends := [2][2]netip.AddrPort{{at(here, 17401), at(there, 17401)}, {at(here, 17402), at(there, 17402)}}
 	var cut atomic.Bool
 	key := seal.NewKey()
 	how := build{

@@ -13,6 +13,7 @@ type Status struct {
 	Degraded    []string    `json:"degraded"` // why the exit code is 1; empty: all is well
 	Groups      []Group     `json:"groups"`
 	Peers       []Peer      `json:"peers"`
+	Witness     *Witness    `json:"witness,omitempty"`
 	Ports       []Port      `json:"ports"`
 	Tracks      []Track     `json:"tracks"`
 	Policy      Policy      `json:"policy"`
@@ -41,6 +42,13 @@ type Group struct {
 	LeaseLeft  float64 `json:"lease_left"`          // seconds, 0 where none is held
 	LeaseLapse uint64  `json:"lease_lapses"`
 	Stalls     uint64  `json:"stalls"` // times this machine stood still for half of dead_after
+}
+
+// Witness is what this node knows of the witness.
+type Witness struct {
+	Address string  `json:"address"`
+	Heard   float64 `json:"heard"`   // seconds since it has answered, -1: never
+	Granted float64 `json:"granted"` // seconds since this node asked for the vote that it got last, -1: never
 }
 
 // Path is one way to a peer.

@@ -41,7 +41,8 @@ type daemon struct {
 	pool     *nat.Pool
 	lease    gate.Lease
 	links    []*cluster.PeerLink
-	keys     *keyLog // nil: session keys stay in memory
+	witness  *cluster.PeerLink // nil: there is none
+	keys     *keyLog           // nil: session keys stay in memory
 	lanes    []*journal.Journal
 	shared   *journal.Shared
 	workers  []*dataplane.Worker
@@ -213,6 +214,14 @@ func (d *daemon) openLinks(plan *plan) (err error) {
 	if d.links, err = cluster.OpenLinks(plan.links, life); err != nil {
 		return err
 	}
+	if plan.witness != nil {
+		third, err := cluster.OpenLinks([]cluster.LinkConfig{*plan.witness}, life)
+		if err != nil {
+			return err
+		}
+		d.witness = third[0]
+		d.then(d.witness.Close)
+	}
 	var ways []*journal.Link
 	for _, l := range d.links {
 		d.then(l.Close)
@@ -261,7 +270,7 @@ func (d *daemon) joinCluster(plan *plan) (err error) {
 	}
 	d.cluster, err = cluster.NewNode(cluster.Config{
 		Name: d.name, Group: d.group, Priority: plan.priority, Timing: plan.timing, Alone: plan.alone,
-		Links: plan.links, Keys: plan.keys, Standing: d.standing(), Policies: d.peerSays, SettleTimeouts: d.settleTimeouts, MTUs: mtus(d.ports),
+		Links: plan.links, Witness: d.witness, Keys: plan.keys, Standing: d.standing(), Policies: d.peerSays, SettleTimeouts: d.settleTimeouts, MTUs: mtus(d.ports),
 		Table: d.table, Lease: &d.lease, Progress: progress, Journals: d.lanes, Shared: d.shared,
 		Applier: func() *journal.Applier {
 			a := journal.NewApplier(d.table, d.pool, d.shared, d.learnNeighbor)

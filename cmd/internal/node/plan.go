@@ -41,6 +41,7 @@ type plan struct {
 	keys                            []seal.Key
 	keyLog                          string // "": none
 	links                           []cluster.LinkConfig
+	witness                         *cluster.LinkConfig // nil: there is none
 	priority                        int32
 	timing                          cluster.Timing
 	alone                           cluster.Alone
@@ -62,8 +63,11 @@ func newPlan(n *config.Node, p *config.Policy) (*plan, error) {
 	}
 	pl.group = p.Groups[0].Name.V
 	pl.priority = int32(n.PriorityOf(pl.group))
-	if p.Cluster.Alone.V == config.AloneWait {
-		pl.alone = cluster.AloneWait
+	pl.alone = [...]cluster.Alone{
+		config.AloneServe: cluster.AloneServe, config.AloneWait: cluster.AloneWait, config.AloneWitness: cluster.AloneWitness,
+	}[p.Cluster.Alone.V]
+	if w := &n.Witness; pl.alone == cluster.AloneWitness { // config has checked that there is one
+		pl.witness = &cluster.LinkConfig{Device: w.Device.V, Local: w.Address.V, Peer: w.Peer.V}
 	}
 	if err := pl.compile(p, &rules.Former{}); err != nil {
 		return nil, err

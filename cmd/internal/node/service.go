@@ -270,6 +270,9 @@ func degraded(s *api.Status) []string {
 			all = append(all, otherPolicy(&s.Policy, &p))
 		}
 	}
+	if w := s.Witness; w != nil && (w.Heard < 0 || w.Heard > 3) {
+		all = append(all, "the witness at "+w.Address+" does not answer: nothing changes while the nodes hear each other, and where the active one dies nobody serves")
+	}
 	if n := s.Containment.Quarantined; n > 0 {
 		all = append(all, fmt.Sprintf("%d packets made a worker panic, here or at a peer, and are dropped for ten minutes: `holdfast crashes` has the stacks, please report them", n))
 	}

@@ -74,6 +74,9 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 		group.LeaseLeft = float64(until-now) / 1e9
 	}
 	s.Groups = append(s.Groups, group)
+	if w := d.cluster.Witness(); w != nil {
+		s.Witness = &api.Witness{Address: w.Address.String(), Heard: heard(w.Heard, now), Granted: heard(w.Granted, now)}
+	}
 	for _, p := range c.Peers {
 		one := api.Peer{
 			Name: p.Name, Address: p.Address.String(), Session: p.Session, Role: p.Beat.Role.String(), Ready: p.Beat.Ready, Priority: p.Beat.Priority,
