@@ -82,6 +82,10 @@ func printStatus(w io.Writer, s *api.Status) {
 		}
 		fmt.Fprintf(t, "group %s\t%s\tterm %d\tactive: %s\t%s\n", g.Name, strings.ToUpper(g.Role), g.Term, active, ready)
 	}
+	for _, g := range s.Groups {
+		fmt.Fprintf(t, "detection\tjitter p99 %.1f ms, max %.1f ms\t%d false alarms\t%d stalls\t%d lapses of the lease, %d of them in stalls\n",
+			g.JitterP99*1e3, g.JitterMax*1e3, g.FalseAlarms, g.Stalls, g.LeaseLapse, g.LapsesStalled)
+	}
 	for _, p := range s.Peers {
 		role, heard := lastHeard(&p)
 		fmt.Fprintf(t, "peer %s\t%s\t%s\tsession %s\t%d behind, %d unconfirmed, policy %s, generation %d\t%s\n",

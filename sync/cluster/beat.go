@@ -37,5 +37,7 @@ type Beat struct {
 	Wants    bool   // it asks the active node to hand over
 	Yields   bool   // it has just given up the role and lets others claim first
 
+	Life uint64 // of the node, as its session says; it is not part of a heartbeat
+
 	Generation uint64 // of the policy that it keeps; it is not part of a heartbeat, but of a Standing
 }

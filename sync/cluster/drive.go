@@ -66,6 +66,7 @@ func (n *Node) hear(e event) {
 // is noticed half a beat after its time.
 func (n *Node) Turn() {
 	now := n.clock()
+	n.late = n.jitter.turn(now, n.config.Timing.Heartbeat/2)
 	n.tick(now)
 	if n.decide() || n.asks() != n.asked {
 		n.beatDue = 0 // tell the peers now

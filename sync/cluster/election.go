@@ -25,6 +25,7 @@ const (
 type member struct {
 	beat  Beat
 	heard int64 // CLOCK_BOOTTIME ns; 0: never
+	dead  bool  // it was counted dead since
 
 	// refusals counts since the last beat how often the kernel at its address said that
 	// nobody listens there.
@@ -74,6 +75,7 @@ type Election struct {
 	ahead     int64 // since when this node has gone before the active one; 0: it does not
 	damping   damping
 	alarm     bool   // promoted without being ready
+	alarms    uint64 // peers that were counted dead and were not
 	stalls    uint64 // ticks that came so late that silence proves nothing
 	votes     *votes // nil: votes do not decide
 	pending   Decision
@@ -120,6 +122,10 @@ func (e *Election) Alarm() bool {
 // Stalls counts ticks that came later than half of DeadAfter: this machine stood still.
 func (e *Election) Stalls() uint64 { return e.stalls }
 
+// FalseAlarms counts how often a peer was counted dead and then spoke in the same life: it stood
+// still, or every path to it was cut.
+func (e *Election) FalseAlarms() uint64 { return e.alarms }
+
 // History returns the decisions so far, oldest first.
 func (e *Election) History() []Event { return slices.Clone(e.history) }
 
@@ -153,6 +159,9 @@ func (e *Election) Step(b Beat, now int64) {
 	i := slices.IndexFunc(e.members, func(m member) bool { return m.beat.Node == b.Node })
 	if i < 0 {
 		return
+	}
+	if m := &e.members[i]; m.dead && m.beat.Life == b.Life {
+		e.alarms++
 	}
 	e.members[i] = member{beat: b, heard: now}
 	if b.Role == gate.Active {
@@ -190,6 +199,10 @@ func (e *Election) Tick(now int64) {
 		e.started, e.ticked = now, now
 	}
 	e.forgiveOwnStall(now)
+	for i := range e.members {
+		m := &e.members[i]
+		m.dead = m.dead || m.heard != 0 && !e.alive(*m, now)
+	}
 	if e.votes != nil {
 		e.votes.ballot.Look(now)
 		e.votes.claims = false

@@ -212,7 +212,7 @@ func (r *remote) onHeartbeat(m *wire.Heartbeat) bool {
 		r.onProgress(m)
 	}
 	b := Beat{
-		Node: m.Node, Role: m.Role, Term: m.Term, Priority: m.Priority,
+		Node: m.Node, Life: bootOf(r.under), Role: m.Role, Term: m.Term, Priority: m.Priority,
 		Ready: m.Condition&wire.Ready != 0, Wants: m.Condition&wire.Wants != 0, Yields: m.Condition&wire.Yields != 0,
 	}
 	if s := r.standing.Load(); s != nil {

@@ -96,6 +96,9 @@ type Node struct {
 	served   atomic.Int64 // when this node's lease was last extended; 0: never
 	beatDue  int64        // when the next heartbeat is; the control goroutine's
 	lapses   atomic.Uint64
+	stalled  atomic.Uint64 // those of lapses at which this machine stood still
+	jitter   jitter
+	late     int64 // how late the turn at hand came, ns; the control goroutine's
 	standing atomic.Pointer[wire.Standing]
 	shed     atomic.Uint64 // beats that came faster than the control goroutine took them
 
@@ -299,6 +302,10 @@ func (n *Node) beat() {
 // lapse gives the role up.
 func (n *Node) lapse(why string) {
 	n.lapses.Add(1)
+	if n.late >= n.config.Timing.Lease/2 {
+		n.stalled.Add(1)
+		why += fmt.Sprintf("; this machine stood still for %.1f ms", float64(n.late)/1e6)
+	}
 	n.mu.Lock()
 	n.election.Lapsed(n.clock(), why)
 	n.mu.Unlock()

@@ -12,14 +12,17 @@ import (
 
 // Status is what a node knows of itself and its peers at one moment.
 type Status struct {
-	Beat     Beat
-	Active   string // name of the active node, "" where none is known
-	Ready    bool
-	NotReady string
-	Alarm    bool
-	Lapses   uint64 // leases that ran out before they were extended
-	Stalls   uint64 // times this node's clock goroutine stood still for half of DeadAfter
-	Health   Health // of this node
+	Beat        Beat
+	Active      string // name of the active node, "" where none is known
+	Ready       bool
+	NotReady    string
+	Alarm       bool
+	Lapses      uint64 // leases that ran out before they were extended
+	Stalls      uint64 // times this node's clock goroutine stood still for half of DeadAfter
+	Health      Health // of this node
+	Stalled     uint64 // lapses at which this machine stood still
+	Jitter      Jitter // of this node's own turns
+	FalseAlarms uint64 // times a peer was counted dead and spoke again in the same life
 	// PreemptIn is how long it takes until this node takes the role back, ns; 0: it does not.
 	PreemptIn int64
 	Peers     []PeerStatus
@@ -76,12 +79,13 @@ func (n *Node) Role() gate.Role {
 
 // Status returns what the node knows at now (CLOCK_BOOTTIME ns).
 func (n *Node) Status(now int64) Status {
-	s := Status{Lapses: n.lapses.Load()}
+	s := Status{Lapses: n.lapses.Load(), Stalled: n.stalled.Load(), Jitter: n.jitter.read(now)}
 	s.Ready, s.NotReady = n.Ready()
 	n.mu.Lock()
 	s.Beat, s.Alarm, s.Stalls = n.election.Beat(), n.election.Alarm(), n.election.Stalls()
 	s.Health, s.PreemptIn = n.election.Health(), n.election.PreemptIn(now)
 	s.History = n.election.History()
+	s.FalseAlarms = n.election.FalseAlarms()
 	active, known := n.election.Active(now)
 	n.mu.Unlock()
 	if known && active == n.number {

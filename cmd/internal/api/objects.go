@@ -41,7 +41,12 @@ type Group struct {
 	PreemptIn  float64 `json:"preempt_in"`          // seconds until it takes the role back; 0: it does not
 	LeaseLeft  float64 `json:"lease_left"`          // seconds, 0 where none is held
 	LeaseLapse uint64  `json:"lease_lapses"`
-	Stalls     uint64  `json:"stalls"` // times this machine stood still for half of dead_after
+	// LapsesStalled counts those of them at which this machine stood still.
+	LapsesStalled uint64  `json:"lease_lapses_stalled"`
+	FalseAlarms   uint64  `json:"false_alarms"` // times a peer was counted dead and spoke again in the same life
+	JitterMax     float64 `json:"jitter_max"`   // how late this node's own turns came in the last minute, seconds
+	JitterP99     float64 `json:"jitter_p99"`
+	Stalls        uint64  `json:"stalls"` // times this machine stood still for half of dead_after
 }
 
 // Witness is what this node knows of the witness.

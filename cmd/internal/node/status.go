@@ -67,7 +67,8 @@ func (d *daemon) Status(history bool) (api.Status, error) {
 	c := d.cluster.Status(now)
 	group := api.Group{
 		Name: d.group, Role: c.Beat.Role.String(), Active: c.Active, Term: c.Beat.Term, Ready: c.Ready,
-		NotReady: c.NotReady, Alarm: c.Alarm, LeaseLapse: c.Lapses, Stalls: c.Stalls,
+		NotReady: c.NotReady, Alarm: c.Alarm, LeaseLapse: c.Lapses, LapsesStalled: c.Stalled, Stalls: c.Stalls, FalseAlarms: c.FalseAlarms,
+		JitterMax: float64(c.Jitter.Max) / 1e9, JitterP99: float64(c.Jitter.P99) / 1e9,
 		Priority: c.Beat.Priority, Fault: c.Health.Fault, PreemptIn: float64(c.PreemptIn) / 1e9,
 	}
 	if until := d.lease.Until(); until > now {
