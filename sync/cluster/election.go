@@ -240,11 +240,21 @@ func (e *Election) Tick(now int64) {
 }
 
 // forgiveOwnStall keeps silence from being held against the peers while it was this
-// node that did not listen: after a late tick each of them gets two more beats to be heard.
+// node that did not listen: after a late tick each of them gets two more beats to be heard,
+// and no less than a lease. A late tick may also be a clock that has leapt ahead, so that the
+// lease of an active node has not run down meanwhile: a tick that is less late adds to a silence
+// no more than what DeadAfter is above Lease. So whoever counts as dead by one leap has fallen
+// silent before.
 func (e *Election) forgiveOwnStall(now int64) {
 	gap := now - e.ticked
 	e.ticked = now
-	if gap <= e.timing.DeadAfter/2 || mutant.OwnStallBlamed {
+	if mutant.OwnStallBlamed {
+		return
+	}
+	if gap <= e.timing.DeadAfter/2 {
+		if late := gap - (e.timing.DeadAfter - e.timing.Lease); late > 0 {
+			e.excuse(func(heard int64) int64 { return heard + late })
+		}
 		return
 	}
 	e.stalls++
@@ -254,10 +264,15 @@ func (e *Election) forgiveOwnStall(now int64) {
 	if e.noActive != 0 {
 		e.noActive += gap // nobody can say who served meanwhile
 	}
-	grace := now - e.timing.DeadAfter + 2*e.timing.Heartbeat
+	grace := now - e.timing.DeadAfter + max(2*e.timing.Heartbeat, e.timing.Lease)
+	e.excuse(func(heard int64) int64 { return max(heard, grace) })
+}
+
+// excuse moves the instants from which the silence of the peers counts.
+func (e *Election) excuse(later func(heard int64) int64) {
 	for i := range e.members {
 		if m := &e.members[i]; m.heard != 0 {
-			m.heard = max(m.heard, grace)
+			m.heard = later(m.heard)
 		}
 	}
 }

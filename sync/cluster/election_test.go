@@ -201,6 +201,34 @@ func TestOwnStallIsNotThePeersSilence(t *testing.T) {
 	}
 }
 
+// TestALeapMakesNobodyDeadWithinALease: the clock of a standby leaps ahead, and no beat comes after
+// that. Whatever it leaps by, the peer is given as long as its lease may still run (INV1).
+func TestALeapMakesNobodyDeadWithinALease(t *testing.T) {
+	timing := Timing{Heartbeat: 20 * ms, Lease: 100 * ms, DeadAfter: 150 * ms, AloneAfter: 800 * ms}
+	for leap := int64(0); leap <= 1000*ms; leap += ms {
+		e := NewElection(2, 50, []uint16{1}, timing, AloneServe)
+		e.SetReady(true)
+		now, shown := 1000*ms, int64(0) // the time, and what the clock is ahead of it
+		for range 10 {
+			now += timing.Heartbeat / 2
+			e.Tick(now)
+		}
+		heard := now
+		e.Step(Beat{Node: 1, Role: gate.Active, Term: 1, Priority: 100, Ready: true}, now)
+		shown = leap
+		for e.Role() != gate.Active {
+			now += timing.Heartbeat / 2
+			e.Tick(now + shown)
+			if now-heard > 3*timing.DeadAfter {
+				t.Fatalf("leap of %d ms: it never takes over", leap/ms)
+			}
+		}
+		if silent := now - heard; silent < timing.Lease {
+			t.Fatalf("leap of %d ms: it takes the role %d ms after its peer was heard, whose lease lasts %d ms", leap/ms, silent/ms, timing.Lease/ms)
+		}
+	}
+}
+
 func TestSingleNodeServesAtOnce(t *testing.T) {
 	e := NewElection(1, 100, nil, timing, AloneServe)
 	e.SetReady(true)

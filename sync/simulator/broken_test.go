@@ -9,7 +9,14 @@ var onceBroken = map[uint64]string{
 	6516: "the same, after a kill",
 	2384: "a standby was ahead by a window alone, was told what it knew by every repair, and never said so",
 	9130: "a peer that died again while a session with it was being proven took knocks for what came under the one before, and was away for 5 s",
-	161:  "acknowledgements of a lane that had lost batches stood still although the table was proven to be equal",
+	2178: "the clock of a standby leapt by a third of dead_after, which counted as silence of the active node",
+	2469: "acknowledgements stood still behind lost batches on the third of three nodes, told by no round",
+	// Of the following the law was at fault, which took a claim for the last word where a node
+	// woke and found the claim and its withdrawal in its sockets at one instant.
+	5641:  "two took the role at once after both had stood still",
+	6684:  "the same, where one had stood still twice",
+	14605: "the same, on a narrow link",
+	161:   "acknowledgements of a lane that had lost batches stood still although the table was proven to be equal",
 }
 
 // TestREL4_WhatOnceBrokeHolds runs them again.

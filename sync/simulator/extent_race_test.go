@@ -3,4 +3,10 @@
 package simulator
 
 // gateSchedules is what the gate runs under the race detector, which makes them ten times as long.
-const gateSchedules = 60
+const gateSchedules = 30
+
+// gateElections is what the gate runs of schedules of elections.
+const gateElections = 10
+
+// gateTwice is how many schedules run twice, to see that they run alike.
+const gateTwice = 5

@@ -95,14 +95,19 @@ func (l *law) promoted(w *World, n *node) {
 	n.right.lapsed = false
 	timing := w.shape.Timing
 	silence := timing.DeadAfter - timing.DeadAfter/500 // clocks drift apart
+	lease := timing.Lease - timing.Lease/500
 	ready, _ := n.cluster.Ready()
 	n.peers(func(i int, peer *node) {
 		heard := w.now - l.delivered[peer.id][n.id]
-		heard += n.leaptSince(l.delivered[peer.id][n.id]) // by the clock that it goes by
+		// By the clock that it goes by, which may have leapt. A leap shortens the silence by what
+		// is not noticed, and never below a lease: the rule of sync/README.md.
+		shown := heard + n.leaptSince(l.delivered[peer.id][n.id])
+		patient := shown >= silence && (heard >= lease || n.leaptOften(l.delivered[peer.id][n.id]))
 		// Who stood still has missed beats through its own fault, and gives two more the
-		// chance to come.
-		patient := heard >= silence ||
-			w.now-n.woke < 2*timing.DeadAfter && min(heard, w.now-n.woke) >= 2*timing.Heartbeat-timing.Heartbeat/100
+		// chance to come, and a lease to end.
+		if awake := w.now - n.woke; awake < 2*timing.DeadAfter {
+			patient = patient || min(heard, awake) >= max(lease, 2*timing.Heartbeat-timing.Heartbeat/100)
+		}
 		if peer.up && peer.lease.Held(peer.local()) && !patient {
 			w.broken("INV1", "node %d takes the role while node %d serves and was heard %.3f ms ago",
 				n.id+1, peer.id+1, float64(heard)/1e6)

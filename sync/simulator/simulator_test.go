@@ -44,7 +44,7 @@ const collectRarely = 400
 func TestREL4_NoScheduleBreaksAnInvariant(t *testing.T) {
 	first, count, _ := extent(t)
 	if testing.Short() {
-		count = gateLeast
+		count = min(count, gateLeast)
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(collectRarely))
 	begin := time.Now()
@@ -100,7 +100,7 @@ func (s *totals) run(t *testing.T, seed uint64) {
 // TestSameSeedSameTrace: every byte that is sent and every instant follows from the seed,
 // else a failure could not be looked at again.
 func TestSameSeedSameTrace(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(gateTwice) {
 		var traces [2]Result
 		for i := range traces {
 			r, err := Run(Plan(seed), nil)

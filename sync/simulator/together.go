@@ -58,6 +58,18 @@ func (n *node) leaptSince(at int64) (by int64) {
 	return by
 }
 
+// leaptOften reports whether the node's clock has leapt more than once since an instant: of
+// several leaps each may be too small to be noticed, but not their sum.
+func (n *node) leaptOften(at int64) bool {
+	var leaps int
+	for _, l := range n.leaps {
+		if l.at >= at {
+			leaps++
+		}
+	}
+	return leaps > 1
+}
+
 // hearing is how long it takes at most until a claim is heard and obeyed by a path that is
 // whole: two turns until the heartbeat, the way, and a moment of the control goroutine. A node
 // whose peer may have fallen silent just before needs DeadAfter in addition.
