@@ -19,7 +19,7 @@ RUN ?= .
 TEST_TIMEOUT ?= 8m
 # Within one, tests that mostly wait run four at a time. `make check` vets tests too, and
 # nobody debugs these binaries: neither is done again for each of them.
-TEST_FLAGS   := -count=1 -p 1 -parallel 4 -vet=off -ldflags=-w -timeout $(TEST_TIMEOUT) -run '$(RUN)' $(if $(SHUFFLE),-shuffle=$(SHUFFLE))
+TEST_FLAGS   := -count=1 -p 2 -parallel 4 -vet=off -ldflags=-w -timeout $(TEST_TIMEOUT) -run '$(RUN)' $(if $(SHUFFLE),-shuffle=$(SHUFFLE))
 
 FUZZTIME ?= 10s
 TRIALS   ?= 20
@@ -68,7 +68,8 @@ test: ## run all tests: with -race where a C compiler is, in namespaces where ro
 	@[ "$$(id -u)" = 0 ] && echo 'root: yes' || echo 'root: NO, tests in network namespaces skip'
 	@mkdir -p bin
 	@$(GO) build -o bin/testreport ./cmd/internal/testreport
-	@# With -p 1 go test would compile on one core, too. What does not compile, it reports.
+	@# All is compiled first, on all cores, so that tests are not slowed down by it. What does not
+	@# compile, go test reports.
 	@$(GO) list -e -export -deps -test $(RACE) $(PKG) >/dev/null || true
 	@bin/testreport $(GO) test -json $(RACE) $(TEST_FLAGS) $(PKG)
 

@@ -31,6 +31,7 @@ var replaced = []struct {
 	{regexp.MustCompile(`generic|native-copy|zero-copy`), "MODE"},
 	{regexp.MustCompile(`term \d+`), "term N"},
 	{regexp.MustCompile(`(?m)^DEGRADED: .* is driven by the MODE hook.*\n`), ""},
+	{regexp.MustCompile(`(?m)^detection .*$`), "detection  FIGURES"},
 	{regexp.MustCompile(` {2,}`), "  "},
 }
 

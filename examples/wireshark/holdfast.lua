@@ -40,6 +40,8 @@ local types = {
   [35] = "table-sums",
   [36] = "table-request",
   [40] = "path",
+  [41] = "vote-request",
+  [42] = "vote",
 }
 
 local kinds = { [1] = "knock", [2] = "handshake1", [3] = "handshake2", [4] = "sealed" }
