@@ -194,8 +194,13 @@ func (d *daemon) stop(t *testing.T, signal unix.Signal) {
 func (s *site) startPair(t *testing.T) (a, b *daemon) {
 	t.Helper()
 	a, b = start(t, s.places[0]), start(t, s.places[1])
+	asked := false
 	eventually(t, "fw-a is active and both are ready", func() bool {
 		x, y := a.group(), b.group()
+		if !asked && x.Ready && y.Role == "active" {
+			// It was the first to have proven that there is nothing to take over.
+			asked = a.tell(t, "promote").code == exitDone
+		}
 		return x.Role == "active" && x.Ready && y.Role == "standby" && y.Ready && y.Active == "fw-a"
 	})
 	return a, b
