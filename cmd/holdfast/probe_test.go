@@ -89,13 +89,23 @@ func (p probe) ask(to netip.Addr, port uint16, hops int) (answer, error) {
 		}
 	}
 	wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLOUT*int16(p.kind&unix.SOCK_STREAM)}}
-	switch n, err := unix.Poll(wait, int(probeWait/time.Millisecond)); {
+	switch n, err := polled(wait, time.Now().Add(probeWait)); {
 	case err != nil:
 		return answer{}, fmt.Errorf("poll: %w", err)
 	case n == 0:
 		return answer{}, errSilence
 	}
 	return heard(fd, to)
+}
+
+// polled is poll(2) until a deadline, whatever signals the process gets meanwhile.
+func polled(fds []unix.PollFd, deadline time.Time) (n int, err error) {
+	for {
+		n, err = unix.Poll(fds, int(max(0, time.Until(deadline).Milliseconds())))
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
 }
 
 // heard reads the error queue (struct sock_extended_err of linux/errqueue.h, and the

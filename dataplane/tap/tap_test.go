@@ -277,6 +277,9 @@ func TestPoll(t *testing.T) {
 	b.write(t, ethernet(layers.EthernetBroadcast, layers.EthernetTypeARP), arp(layers.ARPRequest, make([]byte, 6)))
 	ready := []unix.PollFd{{Fd: int32(b.Fd()), Events: unix.POLLIN}}
 	n, err := unix.Poll(ready, int(patience.Milliseconds()))
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Poll(ready, int(patience.Milliseconds()))
+	}
 	if n != 1 || err != nil {
 		t.Fatalf("poll: %d, %v", n, err)
 	}
